@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""File name -> check. Each family of fixtures has a module with its own `CHECKS`; add a module here."""
+
+from __future__ import annotations
+
+from .fixture import Check
+
+FAMILIES: tuple[dict[str, Check], ...] = ()
+"""The `CHECKS` of each family's module."""
+
+NOT_CHECKED = ("README.md", "sizes.json", "*_config.json", "*_weights.safetensors")
+"""Files that are given, not expected."""
+
+CHECKS = {name: check for family in FAMILIES for name, check in family.items()}
