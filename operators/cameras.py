@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Solved cameras -> bpy cameras with their photo behind the scene, and looking through one of them."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from ..core.cameras.blender import BlenderCamera, from_blender, to_blender
+from ..core.results import SceneCamera
+from ..core.types import Camera
+
+GRADE_COLORS = {
+    "good": (0.2, 0.7, 0.3, 1.0),
+    "doubtful": (0.9, 0.65, 0.1, 1.0),
+    "failed": (0.8, 0.15, 0.1, 1.0),
+}
+
+
+def fill_camera(data: bpy.types.Camera, item: SceneCamera, distance: float) -> None:
+    """Lens, sensor, shift, clipping and what is known of the photo.
+
+    Args:
+        data: a new camera.
+        item: `view` is the pinhole camera that Blender shows; `source` serves where there is none.
+        distance: metres in Blender's world from the camera to the object's middle; sets clipping and drawing size.
+    """
+    shown = item.view or item.source
+    settings = to_blender(shown)
+    data.sensor_fit = "AUTO"
+    data.sensor_width = settings.sensor_width
+    data.lens = settings.lens
+    data.shift_x, data.shift_y = settings.shift_x, settings.shift_y
+    data.clip_start, data.clip_end = 0.01 * distance, 100.0 * distance
+    data.display_size = 0.1 * distance
+    info = data.maquette
+    info.photo = item.source.name
+    info.photo_path = item.photo_path
+    info.width, info.height = settings.resolution
+    info.pixel_aspect = settings.pixel_aspect
+    info.grade = item.source.grade
+    info.reason = item.source.reason
+    info.silhouette_iou = item.metrics.get("silhouette_iou", -1.0)
+    info.photo_psnr = item.metrics.get("photo_psnr", -1.0)
+
+
+def place_camera(camera: bpy.types.Object, root: bpy.types.Object, item: SceneCamera) -> None:
+    """Hang the camera on the result's root, in the result's frame."""
+    camera.parent = root
+    camera.rotation_mode = "QUATERNION"  # no gimbal loss in float32
+    camera.matrix_basis = Matrix(to_blender(item.view or item.source).matrix.tolist())
+    camera.color = GRADE_COLORS[item.source.grade]
+
+
+def show_photo(data: bpy.types.Camera, image: bpy.types.Image) -> None:
+    """The photo as camera background, filling the frame."""
+    data.show_background_images = True
+    background = data.background_images.new()
+    background.image = image
+    background.alpha = 1.0
+    background.frame_method = "FIT"
+    background.display_depth = "BACK"
+
+
+def look_through(scene: bpy.types.Scene, camera: bpy.types.Object) -> None:
+    """Make it the scene's camera and give the render its photo's size."""
+    info, render = camera.data.maquette, scene.render
+    scene.camera = camera
+    render.resolution_x, render.resolution_y = info.width, info.height
+    render.resolution_percentage = 100
+    render.pixel_aspect_x, render.pixel_aspect_y = info.pixel_aspect
+
+
+def read_camera(camera: bpy.types.Object) -> Camera:
+    """The camera as it stands in Blender's world now, back in our convention."""
+    data, info = camera.data, camera.data.maquette
+    settings = BlenderCamera(
+        lens=data.lens,
+        sensor_width=data.sensor_width,
+        shift_x=data.shift_x,
+        shift_y=data.shift_y,
+        resolution=(info.width, info.height),
+        pixel_aspect=tuple(info.pixel_aspect),
+        matrix=np.array(camera.matrix_world, np.float64),
+    )
+    return from_blender(settings, info.photo)
+
+
+def cameras_of(root: bpy.types.Object) -> list[bpy.types.Object]:
+    """The result's cameras in the order of their names."""
+    return sorted((child for child in root.children if child.type == "CAMERA"), key=lambda item: item.name)

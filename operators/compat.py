@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Branches between versions of Blender, nothing else. Each names the version and has a test on every `bpy` wheel."""
+
+from __future__ import annotations
+
+import bpy
+
+
+def node_tree_of(owner: bpy.types.Material | bpy.types.World) -> bpy.types.NodeTree:
+    """The node tree of a new material or world.
+
+    Before 5.0 it appears when `use_nodes` is set; from 5.0 it is always there and setting it is deprecated.
+    """
+    if bpy.app.version < (5, 0, 0):
+        owner.use_nodes = True
+    return owner.node_tree

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is kept in the .blend and in the preferences: choices for the next mesh, and where a result came from."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    FloatVectorProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+from mathutils import Vector
+
+from ..core.settings import MeshSettings
+
+ROOT_PACKAGE = __package__.rpartition(".")[0]
+SCHEMA = 1
+"""Version of `SceneState` and below; a later one may rename what it holds."""
+
+
+class MeshOptions(bpy.types.PropertyGroup):
+    """`core.settings.MeshSettings` as properties; `mesh_settings` reads them."""
+
+    method: EnumProperty(
+        name="Method",
+        description="How the mesh is made",
+        items=[
+            ("auto", "Automatic", "Chosen by the number of photos"),
+            (
+                "photos",
+                "Photos",
+                "Cameras and a radiance field are solved from two or more photos of one object",
+            ),
+        ],
+    )
+    model: StringProperty(name="Model", description="Name or file of the model, for methods that use one")
+    quality: EnumProperty(
+        name="Quality",
+        description="Working resolution, fitting time and number of faces",
+        items=[
+            ("draft", "Draft", "A first look within about a minute"),
+            ("normal", "Normal", "A few minutes; 50,000 to 200,000 faces"),
+            ("high", "High", "Finer detail; several times longer"),
+        ],
+        default="normal",
+    )
+    device: EnumProperty(
+        name="Device",
+        description="Where the engine computes",
+        items=[
+            ("auto", "Automatic", "The graphics card where there is one, else the processor"),
+            ("cpu", "Processor", "Works everywhere"),
+            ("cuda", "CUDA", "An NVIDIA graphics card"),
+            ("mps", "Metal", "An Apple graphics card"),
+        ],
+    )
+    seed: IntProperty(name="Seed", description="The same seed, photos and settings give the same mesh", min=0)
+    cameras: StringProperty(
+        name="Cameras",
+        description="File or folder with known cameras (transforms.json or COLMAP); empty: they are found from the photos",
+        subtype="FILE_PATH",
+    )
+    masks: StringProperty(
+        name="Masks",
+        description="Folder with pictures named like the photos, white where the object is; empty: see Background",
+        subtype="DIR_PATH",
+    )
+    mask_mode: EnumProperty(
+        name="Background",
+        description="What belongs to the object when no masks are given",
+        items=[
+            (
+                "auto",
+                "Remove",
+                "Transparency where photos have it, else the object is told from table and background",
+            ),
+            ("alpha", "By Transparency", "Only the photos' own transparency decides"),
+            ("none", "Keep", "The whole scene is meshed"),
+        ],
+    )
+    use_region: BoolProperty(
+        name="Limit to Region", description="Mesh only what lies inside the region box", default=True
+    )
+    region_box: PointerProperty(
+        name="Region Box",
+        description="Object whose bounds limit the mesh; Add Region Box makes one",
+        type=bpy.types.Object,
+    )
+    texture_size: IntProperty(
+        name="Texture Size",
+        description="Width and height of the base colour texture",
+        default=2048,
+        min=256,
+        max=8192,
+        subtype="PIXEL",
+    )
+    face_budget: IntProperty(
+        name="Face Budget", description="Triangles at most; 0 leaves it to Quality", min=0, max=10_000_000
+    )
+    resolution: IntProperty(
+        name="Resolution",
+        description="Cells along the longest side when the surface is extracted; 0 leaves it to Quality",
+        min=0,
+        max=2048,
+    )
+    height: FloatProperty(
+        name="Height",
+        description="Height of the object; 0 makes its longest side one metre",
+        min=0.0,
+        max=1e6,
+        soft_max=10.0,
+        unit="LENGTH",
+    )
+
+
+class PhotoItem(bpy.types.PropertyGroup):
+    """One photo of the list."""
+
+    path: StringProperty(name="Path", description="File of the photo", subtype="FILE_PATH")
+
+
+class SceneState(bpy.types.PropertyGroup):
+    """`Scene.maquette`."""
+
+    schema: IntProperty(default=SCHEMA)
+    photos: CollectionProperty(type=PhotoItem)
+    active_photo: IntProperty(name="Photo", description="Photo chosen in the list")
+    mesh: PointerProperty(type=MeshOptions)
+
+
+class ResultInfo(bpy.types.PropertyGroup):
+    """`Object.maquette`, on the root and the meshes of a result; `schema` 0 means: not one of ours."""
+
+    schema: IntProperty()
+    folder: StringProperty(
+        name="Folder", description="Where the result lay when it was imported", subtype="DIR_PATH"
+    )
+    method: StringProperty(name="Method", description="Method that made it")
+    seed: StringProperty(name="Seed", description="Seed of its random draws")
+    device: StringProperty(name="Device", description="Where it was computed")
+    model: StringProperty(name="Model", description="Model that made it, where one did")
+    licence: StringProperty(name="Licence", description="Licence of the model's weights")
+    settings: StringProperty(name="Settings", description="Settings of the run, as JSON")
+    metrics: StringProperty(name="Metrics", description="Measured quality, as JSON")
+    timings: StringProperty(name="Timings", description="Seconds by stage, as JSON")
+    failed: StringProperty(name="Failed", description="Photos without a camera and why, as JSON")
+    warnings: StringProperty(name="Warnings", description="What the engine warned of, one a line")
+
+
+class CameraInfo(bpy.types.PropertyGroup):
+    """`Camera.maquette`: the photo behind a solved camera; an empty `photo` means: not one of ours."""
+
+    photo: StringProperty(name="Photo", description="File name of the photo")
+    photo_path: StringProperty(
+        name="Photo Path", description="Where the original photo lay", subtype="FILE_PATH"
+    )
+    width: IntProperty(name="Width", description="Width of the undistorted photo", subtype="PIXEL")
+    height: IntProperty(name="Height", description="Height of the undistorted photo", subtype="PIXEL")
+    pixel_aspect: FloatVectorProperty(size=2, default=(1.0, 1.0))
+    grade: EnumProperty(
+        name="Grade",
+        description="How far the camera can be trusted",
+        items=[
+            ("good", "Good", "Agrees with the other photos"),
+            ("doubtful", "Doubtful", "May be off"),
+            ("failed", "Failed", "Not usable"),
+        ],
+    )
+    reason: StringProperty(name="Reason", description="Why the camera is not graded good")
+    silhouette_iou: FloatProperty(
+        name="Silhouette Match",
+        description="Overlap of the mesh's outline with the photo's mask, 1 is perfect, -1 unmeasured",
+        default=-1.0,
+    )
+    photo_psnr: FloatProperty(
+        name="Photo Match",
+        description="PSNR between the mesh's render and the photo inside the mask in decibels, -1 unmeasured",
+        default=-1.0,
+    )
+
+
+class MaquettePreferences(bpy.types.AddonPreferences):
+    """Edit > Preferences > Add-ons > Maquette."""
+
+    bl_idname = ROOT_PACKAGE
+
+    engine_python: StringProperty(
+        name="Engine Python",
+        description="Python with the engine's packages; empty: the environment that Set Up Engine makes",
+        subtype="FILE_PATH",
+    )
+    wheel_folder: StringProperty(
+        name="Wheel Folder",
+        description="Folder with the engine's wheels, to set it up without a network",
+        subtype="DIR_PATH",
+    )
+    idle_minutes: IntProperty(
+        name="Idle Minutes",
+        description="The engine is closed, and its memory freed, after this many minutes without work",
+        default=10,
+        min=0,
+        soft_max=60,
+    )
+    import_when_done: BoolProperty(
+        name="Import When Done",
+        description="Bring a finished result into the scene at once; otherwise it waits in the sidebar",
+        default=True,
+    )
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """The three choices."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "engine_python")
+        layout.prop(self, "wheel_folder")
+        layout.prop(self, "idle_minutes")
+        layout.prop(self, "import_when_done")
+        layout.operator("maquette.set_up_engine", icon="IMPORT")
+
+
+def preferences(context: bpy.types.Context) -> MaquettePreferences | None:
+    """Ours; None when the package was loaded without being enabled as an add-on (headless import)."""
+    addon = context.preferences.addons.get(ROOT_PACKAGE)
+    return addon.preferences if addon else None
+
+
+def region_of(box: bpy.types.Object) -> tuple[float, ...]:
+    """World bounds of an empty cube (display size included) or of any object: x0 y0 z0 x1 y1 z1, metres."""
+    if box.type == "EMPTY":
+        size = box.empty_display_size
+        corners = [Vector((x, y, z)) * size for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
+    else:
+        corners = [Vector(corner) for corner in box.bound_box]
+    placed = [box.matrix_world @ corner for corner in corners]
+    return tuple(f(c[axis] for c in placed) for f in (min, max) for axis in range(3))
+
+
+def mesh_settings(options: MeshOptions) -> MeshSettings:
+    """The dataclass that goes into request.json.
+
+    Raises:
+        InputError: BAD_SETTING, e.g. for a flat region box.
+    """
+    box = options.region_box if options.use_region else None
+    return MeshSettings(
+        method=options.method,
+        model=options.model,
+        quality=options.quality,
+        device=options.device,
+        seed=options.seed,
+        cameras=bpy.path.abspath(options.cameras),
+        masks=bpy.path.abspath(options.masks),
+        mask_mode=options.mask_mode,
+        region=region_of(box) if box else (),
+        texture_size=options.texture_size,
+        face_budget=options.face_budget,
+        resolution=options.resolution,
+        height=options.height,
+    )
+
+
+CLASSES = (MeshOptions, PhotoItem, SceneState, ResultInfo, CameraInfo, MaquettePreferences)
+POINTERS = (
+    (bpy.types.Scene, SceneState),
+    (bpy.types.Object, ResultInfo),
+    (bpy.types.Camera, CameraInfo),
+)
+
+
+def register() -> None:
+    """Classes first, then `maquette` on scenes, objects and cameras."""
+    for kind in CLASSES:
+        bpy.utils.register_class(kind)
+    for owner, kind in POINTERS:
+        owner.maquette = PointerProperty(type=kind)
+
+
+def unregister() -> None:
+    """The reverse."""
+    for owner, _ in reversed(POINTERS):
+        del owner.maquette
+    for kind in reversed(CLASSES):
+        bpy.utils.unregister_class(kind)
