@@ -24,12 +24,12 @@ setup-bpy: $(BPY_READY)  ## one environment per Blender version (bpy 4.2, 4.5, 5
 
 test: setup setup-bpy  ## the short tests, without Blender and in every bpy version
 	for version in $(BPY); do \
-	  .venv-bpy-$$version/bin/python -m pytest -q tests/blender tests/package || exit 1; done
+	  .venv-bpy-$$version/bin/python -m pytest -q tests/blender || exit 1; done
 	$(RUN) -m pytest -q
 
 test-all: setup setup-bpy  ## every test, the slow ones too
 	for version in $(BPY); do \
-	  .venv-bpy-$$version/bin/python -m pytest -q -m "not real_blender" tests/blender tests/package || exit 1; done
+	  .venv-bpy-$$version/bin/python -m pytest -q -m "not real_blender" tests/blender || exit 1; done
 	$(RUN) -m pytest -q -m ""
 
 demo: setup .venv-bpy-4.5/.ready  ## the shipped photos -> demo/: .blend, .glb, report, photos beside renders
