@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.numpy import save_file
 
 from .parity_checks.fixture import Check, Fixture, matches, relative_error
@@ -27,6 +28,7 @@ def lines_of(fixture: Fixture, check: Check, computed: dict[str, Any]) -> Iterat
     expected = fixture.expected
     try:
         for name, value in check.function(fixture):
+            value = value.detach().numpy() if isinstance(value, torch.Tensor) else value
             computed[name] = value
             tolerance = check.tolerance_of(name)
             if name not in expected:

@@ -78,6 +78,10 @@ class Fixture:
         start = prefix.rstrip("/") + "/"
         return {name.removeprefix(start): value for name, value in self.expected.items() if name.startswith(start)}
 
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Everything of the file that is an array."""
+        return {name: value for name, value in self.expected.items() if isinstance(value, np.ndarray)}
+
     def cases(self) -> list[str]:
         """First parts of the names CASE/in, CASE/w, CASE/out, in order."""
         parts = [name.split("/") for name in self.expected]

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from . import onet
 from .fixture import Check
 
-FAMILIES: tuple[dict[str, Check], ...] = ()
+FAMILIES: tuple[dict[str, Check], ...] = (onet.CHECKS,)
 """The `CHECKS` of each family's module."""
 
 NOT_CHECKED = ("README.md", "sizes.json", "*_config.json", "*_weights.safetensors")

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How meshes are compared: as point sets, with values and surfaces looked up at the nearest point.
+
+Vertex counts differ by about 2 % between marching-cubes libraries, and a cell with an ambiguous corner pattern may be
+triangulated differently; the crossing points on the grid's edges are the same for all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from skimage.measure import marching_cubes
+
+Array = NDArray[Any]
+SURFACE_TOLERANCE = 5e-3
+"""Mean distance between the surfaces over the largest coordinate: ambiguous cells differ between libraries."""
+STEP8 = 1 / 255 + 1e-6
+"""One step of 8 bit: a truncated value may fall to either side."""
+
+
+class OnMesh(np.ndarray):
+    """Values of our mesh (faces, or one row per vertex) with both meshes, so that a comparison can look them up."""
+
+    ours: tuple[Array, Array]
+    theirs: tuple[Array, Array]
+
+    @classmethod
+    def of(cls, values: Array, ours: tuple[Array, Array], theirs: tuple[Array, Array]) -> OnMesh:
+        """Attach (vertices, faces) of both meshes."""
+        out = np.asarray(values).view(cls)
+        out.ours, out.theirs = ours, theirs
+        return out
+
+
+def iso_surface(values: Array, level: float, low: float, high: float) -> tuple[Array, Array]:
+    """Grid (R, R, R) in x, y, z order -> vertices (V, 3) in low..high and outward faces (F, 3) int32."""
+    vertices, faces, _, _ = marching_cubes(
+        values, level, gradient_direction="ascent", method="lorensen", allow_degenerate=True
+    )
+    return low + (high - low) * vertices / (len(values) - 1), faces.astype(np.int32)
+
+
+def values_error(expected: Any, got: OnMesh) -> tuple[float, str]:
+    """Largest difference between a value at an expected vertex and ours at the nearest vertex, over the maximum."""
+    nearest = cKDTree(got.ours[0]).query(got.theirs[0])[1]
+    a, b = np.asarray(expected, np.float64), np.asarray(got, np.float64)[nearest]
+    return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12)), "at the nearest vertex"
+
+
+def surface_error(expected: Any, got: OnMesh) -> tuple[float, str]:
+    """Mean distance between the two surfaces over the largest coordinate; infinite for surfaces turned inside out."""
+    ours, theirs = (trimesh.Trimesh(v, f, process=False) for v, f in (got.ours, (got.theirs[0], expected)))
+    distances = [_to_surface(a, b) for a, b in ((ours, theirs), (theirs, ours))]
+    aligned = _alignment(ours, theirs)
+    remark = f"{len(got)} faces for {len(expected)}, normals agree {aligned:.2f}"
+    error = max(d.mean() for d in distances) / np.abs(theirs.vertices).max()
+    return float(error) if aligned > 0.5 else float("inf"), remark
+
+
+def _to_surface(a: trimesh.Trimesh, b: trimesh.Trimesh, near: int = 24) -> Array:
+    """Distances (F,) from the face centres of a to the surface of b, by the faces of b whose centres are nearest."""
+    centres = a.triangles_center
+    _, index = cKDTree(b.triangles_center).query(centres, min(near, len(b.faces)))
+    points = np.repeat(centres, index.shape[1], 0)
+    closest = trimesh.triangles.closest_point(b.triangles[index.ravel()], points)
+    return np.asarray(np.linalg.norm(closest - points, axis=1).reshape(index.shape).min(1))
+
+
+def _alignment(a: trimesh.Trimesh, b: trimesh.Trimesh) -> float:
+    """Area-weighted mean cosine between face normals of a and of the nearest faces of b."""
+    cross_a, cross_b = a.triangles_cross, b.triangles_cross
+    nearest = cKDTree(b.triangles_center).query(a.triangles_center)[1]
+    lengths = np.linalg.norm(cross_b[nearest], axis=1)
+    dots = (cross_a * cross_b[nearest]).sum(1) / np.maximum(lengths, 1e-20)
+    return float(dots.sum() / np.linalg.norm(cross_a, axis=1).sum())
