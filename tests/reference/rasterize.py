@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
-
 from maquette.core.types import Camera
+from numpy.typing import NDArray
 
 
 def rasterize(

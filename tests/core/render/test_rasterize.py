@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
 from maquette.core.render import rasterize as rasterize_module
 from maquette.core.render.rasterize import rasterize, rasterize_uv, spans
 from maquette.core.types import Camera
