@@ -50,10 +50,14 @@ def triposr(fixture: Fixture) -> Named:
         yield "query_features", raw[:, 1:]
         for view in ("a", "b"):
             v = sizes[f"views_{view}"]
-            rays = triposr_rays(v["count"], v["elevation_deg"], v["distance"], v["fov_y_deg"], v["height"], v["width"])
+            rays = triposr_rays(
+                v["count"], v["elevation_deg"], v["distance"], v["fov_y_deg"], v["height"], v["width"]
+            )
             colours, near, far = render_triposr(field, *rays, config.samples)
             computed = {"rays_o": rays[0], "rays_d": rays[1], "t_near": near, "t_far": far, "images": colours}
-            yield from ((f"{view}_{name}", value) for name, value in computed.items() if f"{view}_{name}" in x)
+            yield from (
+                (f"{view}_{name}", value) for name, value in computed.items() if f"{view}_{name}" in x
+            )
         resolution, level = sizes["mesh_resolution"], sizes["mesh_threshold"]
         grid = field.grid(resolution)
         yield next(name for name in x if name.startswith("grid")), grid
@@ -70,7 +74,10 @@ def _triposr_pictures(fixture: Fixture, sizes: dict[str, Any]) -> Named:
     foreground = centre_foreground(fixture.expected["pre_rgba"], sizes["foreground_ratio"])
     yield "pre_fg", foreground
     yield "pre_rgb", on_grey(foreground)
-    yield next(name for name in fixture.expected if name.startswith("pre_cond")), triposr_input(on_grey(foreground), sizes["condition_size"]).permute(1, 2, 0)
+    yield (
+        next(name for name in fixture.expected if name.startswith("pre_cond")),
+        triposr_input(on_grey(foreground), sizes["condition_size"]).permute(1, 2, 0),
+    )
 
 
 def openlrm(fixture: Fixture) -> Named:
@@ -107,7 +114,10 @@ def _openlrm_pictures(
     x: dict[str, torch.Tensor], sizes: dict[str, Any], side: int, config: OpenLRMConfig, field: TriplaneField
 ) -> Named:
     cameras = openlrm_turntable(
-        sizes["turntable_views"], sizes["source_distance"], focal=sizes["focal_over_size"], closed=config.version == "1.1"
+        sizes["turntable_views"],
+        sizes["source_distance"],
+        focal=sizes["focal_over_size"],
+        closed=config.version == "1.1",
     )
     yield next(name for name in x if name.startswith("all")), cameras
     chosen = cameras[sizes["rendered_views"]]

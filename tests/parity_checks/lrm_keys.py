@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Key lists of the full-size public models, from networks without data on the meta device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from maquette.core.models.lrm.openlrm import ENCODERS, OpenLRM, OpenLRMConfig, layout_of
+from maquette.core.models.lrm.triposr import LAYOUT, TripoSR
+
+from .fixture import Check, Fixture
+
+Shapes = dict[str, list[int]]
+
+
+def triposr() -> Shapes:
+    """stabilityai/TripoSR, model.ckpt."""
+    return LAYOUT.public_shapes(TripoSR())
+
+
+def openlrm(
+    version: str, encoder: str, width: int, layers: int, heads: int, features: int
+) -> Callable[[], Shapes]:
+    """zxhezexin/openlrm-*."""
+    config = OpenLRMConfig(version, ENCODERS[encoder], 1024, width, layers, heads, features=features)
+    return lambda: layout_of(config).public_shapes(OpenLRM(config))
+
+
+MODELS: dict[str, Callable[[], Shapes]] = {
+    "triposr": triposr,
+    "openlrm_small_1.1": openlrm("1.1", "dinov2_vits14_reg", 512, 12, 8, 32),
+    "openlrm_base_1.1": openlrm("1.1", "dinov2_vitb14_reg", 768, 12, 12, 48),
+    "openlrm_large_1.1": openlrm("1.1", "dinov2_vitb14_reg", 1024, 16, 16, 80),
+    "openlrm_small_1.0": openlrm("1.0", "facebook/dino-vitb16", 768, 12, 12, 32),
+    "openlrm_base_1.0": openlrm("1.0", "facebook/dino-vitb16", 1024, 12, 16, 40),
+}
+
+
+def full_size(fixture: Fixture) -> Iterator[tuple[str, Any]]:
+    """One expectation per key: `model/name`, its shape."""
+    for model, shapes in MODELS.items():
+        with torch.device("meta"):
+            yield from ((f"{model}/{name}", shape) for name, shape in shapes().items())
+
+
+CHECKS = {"full_size_keys.json": Check(full_size)}
