@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 import numpy as np
 from mathutils import Matrix
@@ -10,6 +12,7 @@ from mathutils import Matrix
 from ..core.cameras.blender import BlenderCamera, from_blender, to_blender
 from ..core.results import SceneCamera
 from ..core.types import Camera
+from .settings import camera_info
 
 GRADE_COLORS = {
     "good": (0.2, 0.7, 0.3, 1.0),
@@ -18,23 +21,24 @@ GRADE_COLORS = {
 }
 
 
-def fill_camera(data: bpy.types.Camera, item: SceneCamera, distance: float) -> None:
+def fill_camera(camera: bpy.types.Object, item: SceneCamera, distance: float) -> None:
     """Lens, sensor, shift, clipping and what is known of the photo.
 
     Args:
-        data: a new camera.
+        camera: a new camera object.
         item: `view` is the pinhole camera that Blender shows; `source` serves where there is none.
         distance: metres in Blender's world from the camera to the object's middle; sets clipping and drawing size.
     """
     shown = item.view or item.source
     settings = to_blender(shown)
+    data: Any = camera.data
     data.sensor_fit = "AUTO"
     data.sensor_width = settings.sensor_width
     data.lens = settings.lens
     data.shift_x, data.shift_y = settings.shift_x, settings.shift_y
     data.clip_start, data.clip_end = 0.01 * distance, 100.0 * distance
     data.display_size = 0.1 * distance
-    info = data.maquette
+    info = camera_info(camera)
     info.photo = item.source.name
     info.photo_path = item.photo_path
     info.width, info.height = settings.resolution
@@ -65,7 +69,7 @@ def show_photo(data: bpy.types.Camera, image: bpy.types.Image) -> None:
 
 def look_through(scene: bpy.types.Scene, camera: bpy.types.Object) -> None:
     """Make it the scene's camera and give the render its photo's size."""
-    info, render = camera.data.maquette, scene.render
+    info, render = camera_info(camera), scene.render
     scene.camera = camera
     render.resolution_x, render.resolution_y = info.width, info.height
     render.resolution_percentage = 100
@@ -74,7 +78,8 @@ def look_through(scene: bpy.types.Scene, camera: bpy.types.Object) -> None:
 
 def read_camera(camera: bpy.types.Object) -> Camera:
     """The camera as it stands in Blender's world now, back in our convention."""
-    data, info = camera.data, camera.data.maquette
+    data: Any = camera.data
+    info = camera_info(camera)
     settings = BlenderCamera(
         lens=data.lens,
         sensor_width=data.sensor_width,

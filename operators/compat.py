@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 
-def node_tree_of(owner: bpy.types.Material | bpy.types.World) -> bpy.types.NodeTree:
+def node_tree_of(owner: bpy.types.Material | bpy.types.World) -> Any:
     """The node tree of a new material or world.
 
     Before 5.0 it appears when `use_nodes` is set; from 5.0 it is always there and setting it is deprecated.

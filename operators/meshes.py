@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.types import Mesh
@@ -52,6 +54,7 @@ def fill_mesh(data: bpy.types.Mesh, mesh: Mesh) -> None:
     data.update(calc_edges=True)
     if mesh.uvs is not None and faces:
         data.uv_layers.new(name="UVMap").uv.foreach_set("vector", _flat(mesh.uvs, np.float32))
+    layer: Any
     for name, values in mesh.attributes.items():
         if name == "color":
             rgba = np.concatenate([values, np.ones((count, 1))], axis=1)
@@ -59,9 +62,8 @@ def fill_mesh(data: bpy.types.Mesh, mesh: Mesh) -> None:
             layer.data.foreach_set("color_srgb", _flat(rgba, np.float32))
             data.color_attributes.active_color = layer
         elif values.ndim == 1:
-            data.attributes.new(name=name, type="FLOAT", domain="POINT").data.foreach_set(
-                "value", _flat(values, np.float32)
-            )
+            layer = data.attributes.new(name=name, type="FLOAT", domain="POINT")
+            layer.data.foreach_set("value", _flat(values, np.float32))
 
 
 def pack_image(image: bpy.types.Image, path: Path) -> None:
@@ -77,7 +79,7 @@ def pack_image(image: bpy.types.Image, path: Path) -> None:
     if not data.startswith((b"\x89PNG\r\n", b"\xff\xd8\xff")):
         raise InputError("RESULT_UNREADABLE", f"{path} is no PNG or JPEG picture.", "Make the result again.")
     image.filepath_raw = f"//{path.name}"  # where Blender's own Unpack would put it
-    image.pack(data=data, data_len=len(data))
+    image.pack(data=data, data_len=len(data))  # type: ignore[arg-type]
     image.source = "FILE"
 
 
@@ -86,7 +88,8 @@ def fill_material(
 ) -> None:
     """A Principled surface coloured by the image, else by the colour attribute, else grey."""
     tree = node_tree_of(material)
-    principled = next(node for node in tree.nodes if node.bl_idname == "ShaderNodeBsdfPrincipled")
+    node: Any
+    principled: Any = next(node for node in tree.nodes if node.bl_idname == "ShaderNodeBsdfPrincipled")
     principled.inputs["Roughness"].default_value = 0.9  # photos hold their highlights already
     if image is not None:
         node = tree.nodes.new("ShaderNodeTexImage")
@@ -101,5 +104,5 @@ def fill_material(
     tree.nodes.active = node  # what solid shading with textures shows, and what baking writes to
 
 
-def _flat(values: np.ndarray, dtype: type) -> np.ndarray:
+def _flat(values: NDArray[Any], dtype: type) -> NDArray[Any]:
     return np.ascontiguousarray(values, dtype).ravel()

@@ -7,6 +7,7 @@ import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import bpy
 import numpy as np
@@ -17,8 +18,11 @@ from ..core.results import Result, SceneCamera, SceneObject, read_mesh, read_res
 from ..core.types import Mesh
 from .cameras import fill_camera, look_through, place_camera, show_photo
 from .meshes import check_mesh, fill_material, fill_mesh, pack_image
+from .settings import camera_info, result_info
 
 log = logging.getLogger(__name__)
+
+Made = TypeVar("Made", bound=bpy.types.ID)
 
 INFO_SCHEMA = 1
 """Version of what `ResultInfo` holds."""
@@ -38,17 +42,16 @@ class _Creation:
     """Every datablock made so far, so that a failure can take all of them back."""
 
     def __init__(self) -> None:
-        self.made: list[bpy.types.ID] = []
+        self._made: list[bpy.types.ID] = []
 
-    def new(self, kind: str, *arguments: object, **options: object) -> bpy.types.ID:
-        """`bpy.data.<kind>.new(...)`, remembered."""
-        made = getattr(bpy.data, kind).new(*arguments, **options)
-        self.made.append(made)
+    def keep(self, made: Made) -> Made:
+        """Remember a datablock that was just made."""
+        self._made.append(made)
         return made
 
     def take_back(self) -> None:
         """Remove them all."""
-        bpy.data.batch_remove(self.made)
+        bpy.data.batch_remove(self._made)
 
 
 def import_result(
@@ -76,7 +79,7 @@ def import_result(
     except Exception:
         creation.take_back()
         raise
-    active = next((c for c in imported.cameras if c.data.maquette.photo == result.active_camera), None)
+    active = next((c for c in imported.cameras if camera_info(c).photo == result.active_camera), None)
     if active or imported.cameras:
         look_through(scene, active or imported.cameras[0])
     log.info("Imported %s: %d meshes, %d cameras", folder, len(imported.meshes), len(imported.cameras))
@@ -94,8 +97,8 @@ def _read_object(folder: Path, item: SceneObject) -> Mesh:
 
 
 def _create(creation: _Creation, folder: Path, result: Result, meshes: list[Mesh]) -> Imported:
-    collection = creation.new("collections", result.name)
-    root = creation.new("objects", result.name, None)
+    collection = creation.keep(bpy.data.collections.new(result.name))
+    root = creation.keep(bpy.data.objects.new(f"{result.name} Root", None))
     collection.objects.link(root)
     root.empty_display_type = "ARROWS"
     root.matrix_basis = Matrix(np.asarray(result.world_from_result).tolist())
@@ -114,25 +117,25 @@ def _create(creation: _Creation, folder: Path, result: Result, meshes: list[Mesh
         imported.meshes.append(cloud)
     root.empty_display_size = 0.25 * _extent(meshes)
     middle = _middle(meshes)
-    for camera in result.cameras:
-        made = _create_camera(creation, folder, result, camera, middle)
-        place_camera(made, root, camera)
+    for view in result.cameras:
+        made = _create_camera(creation, folder, result, view, middle)
+        place_camera(made, root, view)
         collection.objects.link(made)
         imported.cameras.append(made)
     return imported
 
 
 def _create_mesh(creation: _Creation, folder: Path, item: SceneObject, mesh: Mesh) -> bpy.types.Object:
-    data = creation.new("meshes", item.name)
+    data = creation.keep(bpy.data.meshes.new(item.name))
     fill_mesh(data, mesh)
     image = None
     if "base_color" in item.textures:
-        image = creation.new("images", f"{item.name} Base Color", 1, 1)
+        image = creation.keep(bpy.data.images.new(f"{item.name} Base Color", 1, 1))
         pack_image(image, folder / item.textures["base_color"])
-    material = creation.new("materials", item.name)
+    material = creation.keep(bpy.data.materials.new(item.name))
     fill_material(material, image, "color" if "color" in mesh.attributes else None)
     data.materials.append(material)
-    return creation.new("objects", item.name, data)
+    return creation.keep(bpy.data.objects.new(item.name, data))
 
 
 def _create_points(creation: _Creation, path: Path) -> bpy.types.Object:
@@ -144,9 +147,9 @@ def _create_points(creation: _Creation, path: Path) -> bpy.types.Object:
         raise InputError("RESULT_UNREADABLE", f"{path} cannot be read.", "Make the result again.") from error
     cloud = Mesh(points, np.zeros((0, 3), np.int32), attributes={"color": colors})
     check_mesh(cloud, path)
-    data = creation.new("meshes", "Points")
+    data = creation.keep(bpy.data.meshes.new("Points"))
     fill_mesh(data, cloud)
-    return creation.new("objects", "Points", data)
+    return creation.keep(bpy.data.objects.new("Points", data))
 
 
 def _create_camera(
@@ -155,18 +158,19 @@ def _create_camera(
     name = Path(item.source.name).stem
     scale = np.cbrt(np.linalg.det(result.world_from_result[:3, :3]))
     distance = float(np.linalg.norm(item.source.centre - middle) * scale) or 1.0
-    data = creation.new("cameras", name)
-    fill_camera(data, item, distance)
+    data = creation.keep(bpy.data.cameras.new(name))
+    camera = creation.keep(bpy.data.objects.new(name, data))
+    fill_camera(camera, item, distance)
     if item.image:
-        image = creation.new("images", item.source.name, 1, 1)
+        image = creation.keep(bpy.data.images.new(item.source.name, 1, 1))
         pack_image(image, folder / item.image)
         show_photo(data, image)
-    return creation.new("objects", name, data)
+    return camera
 
 
 def write_info(target: bpy.types.Object, folder: Path, result: Result) -> None:
     """Where it came from, on the object itself: it stays when the Result folder is gone."""
-    info = target.maquette
+    info = result_info(target)
     info.schema = INFO_SCHEMA
     info.folder = str(folder.resolve())
     info.method = result.method
@@ -188,7 +192,7 @@ def _middle(meshes: list[Mesh]) -> np.ndarray:
         return np.zeros(3)
     low = np.min([v.min(axis=0) for v in filled], axis=0)
     high = np.max([v.max(axis=0) for v in filled], axis=0)
-    return (low + high) / 2
+    return np.asarray((low + high) / 2)
 
 
 def _extent(meshes: list[Mesh]) -> float:

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is kept in the .blend and in the preferences: choices for the next mesh, and where a result came from."""
 
+# Properties are declared by annotations that call functions: Blender asks for it, mypy does not know it.
+# mypy: disable-error-code="valid-type,func-returns-value,union-attr"
+
 from __future__ import annotations
+
+from typing import Any
 
 import bpy
 from bpy.props import (
@@ -223,9 +228,24 @@ class MaquettePreferences(bpy.types.AddonPreferences):
         layout.operator("maquette.set_up_engine", icon="IMPORT")
 
 
-def preferences(context: bpy.types.Context) -> MaquettePreferences | None:
-    """Ours; None when the package was loaded without being enabled as an add-on (headless import)."""
-    addon = context.preferences.addons.get(ROOT_PACKAGE)
+def scene_state(scene: bpy.types.Scene) -> Any:
+    """The `SceneState` of a scene."""
+    return scene.maquette  # type: ignore[attr-defined]
+
+
+def result_info(target: bpy.types.Object) -> Any:
+    """The `ResultInfo` of an object."""
+    return target.maquette  # type: ignore[attr-defined]
+
+
+def camera_info(camera: bpy.types.Object) -> Any:
+    """The `CameraInfo` of a camera object."""
+    return camera.data.maquette
+
+
+def preferences() -> Any:
+    """Our `MaquettePreferences`; None when the package was loaded without being enabled (headless import)."""
+    addon = bpy.context.preferences.addons.get(ROOT_PACKAGE)
     return addon.preferences if addon else None
 
 
@@ -240,7 +260,7 @@ def region_of(box: bpy.types.Object) -> tuple[float, ...]:
     return tuple(f(c[axis] for c in placed) for f in (min, max) for axis in range(3))
 
 
-def mesh_settings(options: MeshOptions) -> MeshSettings:
+def mesh_settings(options: Any) -> MeshSettings:
     """The dataclass that goes into request.json.
 
     Raises:

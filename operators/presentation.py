@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the artist sees right after an import: the new mesh chosen, and viewports that show its texture."""
+
+from __future__ import annotations
+
+import bpy
+
+
+def present(scene: bpy.types.Scene, chosen: list[bpy.types.Object]) -> None:
+    """Select the new meshes alone, make the first active, and let solid viewports colour by texture."""
+    layer = scene.view_layers[0] if bpy.context.scene != scene else bpy.context.view_layer
+    for item in layer.objects:
+        item.select_set(item in chosen, view_layer=layer)
+    if chosen:
+        layer.objects.active = chosen[0]
+    for screen in bpy.data.screens:
+        for area in screen.areas:
+            for space in area.spaces:
+                if space.type == "VIEW_3D" and space.shading.color_type == "MATERIAL":
+                    space.shading.color_type = "TEXTURE"
