@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ..errors import FailedError, MaquetteError, MissingError
 from ..progress import Progress, Send
-from . import places
+from . import base_python, places
 from .base_python import BasePython, choose_base_python, lock_files
 from .command import run_command
 
@@ -103,7 +103,7 @@ def engine_python(preferred: str = "") -> Path:
 
 
 def create_environment(
-    base_python: Path | None = None,
+    chosen_python: Path | None = None,
     wheel_folder: Path | None = None,
     online: bool = False,
     device: str = "auto",
@@ -113,7 +113,7 @@ def create_environment(
     """Make the private environment; the one in use stays until the new one works.
 
     Args:
-        base_python: the Python to make it from; None: the first that a lock file serves.
+        chosen_python: the Python to make it from; None: the first that a lock file serves.
         wheel_folder: folder with the files of the lock; given, the network is not used.
         online: whether the network may be used (in Blender: `bpy.app.online_access`).
         device: auto | cpu | cuda | mps.
@@ -135,7 +135,7 @@ def create_environment(
             "Allow Online Access in Preferences > System > Network, or choose a wheel folder.",
         )
     progress = Progress(send, is_cancelled, {"environment": 1, "packages": 12, "check": 1})
-    base = choose_base_python(base_python)
+    base = choose_base_python(chosen_python)
     locks = lock_files(base, device)
     if wheel_folder is not None:
         locks = [_lock_of_folder(locks, wheel_folder)]
@@ -265,16 +265,21 @@ class _Setup:
                 )
 
     def _run(self, command: Sequence[str | Path], on_line: Callable[[str], None] | None = None) -> int:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {
-            "PYTHONUTF8": "1"
-        }
+        """Run one step; the temporary files of pip lie beside the environment, for /tmp may be small."""
+        temporary = places.folder("engine") / f".temporary-{uuid.uuid4().hex[:8]}"
+        temporary.mkdir()
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary)) | {"PYTHONUTF8": "1"}
 
         def hear(line: str) -> None:
             self.say(line)
             if on_line:
                 on_line(line)
 
-        return run_command(command, hear, self.is_cancelled, environment)
+        try:
+            return run_command(command, hear, self.is_cancelled, environment)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def _last_line(self) -> str:
         return next((line.strip() for line in reversed(self.lines) if line.strip()), "no output").rstrip(".")
@@ -317,16 +322,11 @@ def _private_engine() -> EngineStatus | None:
     try:
         record = json.loads((parent / RECORD).read_text(encoding="utf-8"))
         python = parent / record["folder"] / record["python"]
-        current = choose_lock_digest(record["lock"])
+        lock = base_python.LOCKS / Path(record["lock"]).name
+        outdated = not lock.is_file() or _digest(lock) != record["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return EngineStatus(python, "private", outdated=current != record["digest"]) if python.is_file() else None
-
-
-def choose_lock_digest(name: str) -> str:
-    """SHA-256 of this version's lock file of that name; empty where it has none."""
-    path = Path(__file__).resolve().parents[2] / "wheels" / Path(name).name
-    return _digest(path) if path.is_file() else ""
+    return EngineStatus(python, "private", outdated=outdated) if python.is_file() else None
 
 
 def _digest(lock: Path) -> str:

@@ -19,14 +19,14 @@ from typing import BinaryIO
 
 
 class ProcessTree:
-    """Starts `command` with pipes for standard input and output; standard error goes to `log_file`.
+    """Starts `command` with pipes for standard input and output; standard error goes to `log_file`, or with the output.
 
     Raises:
         OSError: if the program cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log_file: Path) -> None:
-        with log_file.open("ab") as log:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log_file: Path | None) -> None:
+        with log_file.open("ab") if log_file else contextlib.nullcontext(subprocess.STDOUT) as log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
