@@ -193,7 +193,6 @@ def test_every_core_module_loads_without_blender():
         "",
         ".core",
         ".core.cli",
-        ".core.doctor",
         ".core.errors",
         ".core.progress",
         ".core.results",
