@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from maquette.core.models.lrm.openlrm import ENCODERS, OpenLRM, OpenLRMConfig, layout_of
 from maquette.core.models.lrm.triposr import LAYOUT, TripoSR
+from maquette.core.models.zero123 import layouts as zero123_layouts
+from maquette.core.models.zero123.model import Zero123
 
 from .fixture import Check, Fixture
 
@@ -28,6 +30,11 @@ def openlrm(
     return lambda: layout_of(config).public_shapes(OpenLRM(config))
 
 
+def zero123() -> Shapes:
+    """cvlab/zero123-weights, what a sampler needs of them."""
+    return zero123_layouts.public_shapes(Zero123())
+
+
 MODELS: dict[str, Callable[[], Shapes]] = {
     "triposr": triposr,
     "openlrm_small_1.1": openlrm("1.1", "dinov2_vits14_reg", 512, 12, 8, 32),
@@ -35,6 +42,7 @@ MODELS: dict[str, Callable[[], Shapes]] = {
     "openlrm_large_1.1": openlrm("1.1", "dinov2_vitb14_reg", 1024, 16, 16, 80),
     "openlrm_small_1.0": openlrm("1.0", "facebook/dino-vitb16", 768, 12, 12, 32),
     "openlrm_base_1.0": openlrm("1.0", "facebook/dino-vitb16", 1024, 12, 16, 40),
+    "zero123_ldm": zero123,
 }
 
 

@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
-from . import lrm_keys, lrm_objects, mise, onet
+from . import lrm_diffusion, lrm_keys, lrm_objects, mise, onet
 from .fixture import Check
 
-FAMILIES: tuple[dict[str, Check], ...] = (onet.CHECKS, mise.CHECKS, lrm_objects.CHECKS, lrm_keys.CHECKS)
+FAMILIES: tuple[dict[str, Check], ...] = (
+    onet.CHECKS,
+    mise.CHECKS,
+    lrm_objects.CHECKS,
+    lrm_diffusion.CHECKS,
+    lrm_keys.CHECKS,
+)
 """The `CHECKS` of each family's module."""
 
 NOT_CHECKED = ("README.md", "sizes.json", "*_config.json", "*_weights.safetensors")

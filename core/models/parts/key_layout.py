@@ -10,7 +10,7 @@ public key list with shapes follows from a model on the meta device, and so do m
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 
+Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 _BRACES = re.compile(r"\{([^}]*)\}")
 _SLICE = re.compile(r"\[(\d+)/(\d+)\]$")
 
@@ -26,10 +27,12 @@ _SLICE = re.compile(r"\[(\d+)/(\d+)\]$")
 class KeyLayout:
     """Correspondence of our parameter names to those of one published file format."""
 
-    rules: Sequence[tuple[str, str]] = ()
+    rules: Sequence[Rule] = ()
     """(regular expression, replacement), all applied in order to our name by `re.sub`."""
     transposed: str = ""
     """Regular expression: public matrices that are stored transposed (e.g. CLIP's `proj` in the diffusers layout)."""
+    flat: str = ""
+    """Regular expression: public tensors without the dimensions of size one that ours have (1x1 convolutions as matrices)."""
     optional: str = ""
     """Regular expression over our names: buffers that may be absent from a file (they keep their value)."""
     ignored: str = ""
@@ -62,6 +65,8 @@ class KeyLayout:
                     shape = [rows[0] // len(names), *rows[1:]]
                 else:
                     shape = list(rows)
+                if self.flat and re.search(self.flat, bare):
+                    shape = _squeezed(shape)
                 shapes[bare] = shape[::-1] if self._is_transposed(bare) else shape
         return shapes
 
@@ -149,8 +154,5 @@ def mismatch(missing: Sequence[str], extra: Sequence[str], misshaped: Sequence[s
 
 
 def _squeezed(shape: Sequence[int]) -> list[int]:
-    """Shape without trailing ones, so that [C, C, 1, 1] equals [C, C]."""
-    sizes = list(shape)
-    while len(sizes) > 1 and sizes[-1] == 1:
-        sizes.pop()
-    return sizes
+    """Shape without ones, so that a 1x1 convolution [C, C, 1, 1] equals a matrix [C, C]."""
+    return [size for size in shape if size != 1]
