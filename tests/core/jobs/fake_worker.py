@@ -96,4 +96,6 @@ def killed(request, folder, progress):
 VERBS = (echo, noisy, busy, stuck, memory, torch_memory, disk, fault, bad_input, segfault, killed)
 
 if __name__ == "__main__":
-    sys.exit(worker.main(sys.argv[2:], {verb.__name__: verb for verb in VERBS}))
+    # The command line's tests reach some of them through its own verbs.
+    borrowed = {"mesh": echo, "poses": busy, "extract": killed}
+    sys.exit(worker.main(sys.argv[2:], {verb.__name__: verb for verb in VERBS} | borrowed))
