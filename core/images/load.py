@@ -8,23 +8,18 @@ at the size that is asked for. Colour of more than 8 bits is read with 8 (Pillow
 from __future__ import annotations
 
 import hashlib
-import io
-import logging
-import math
 import re
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import InputError, MissingError
 from ..progress import Progress
 from ..types import Photo
-
-log = logging.getLogger(__name__)
+from .exif import focal_px, orientation, turn_upright
+from .pixels import as_arrays, scaled_size
 
 # What Pillow may try. Left out on purpose: EPS and PDF (they start Ghostscript), icons, sprites, movie formats.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "BMP", "GIF", "JPEG2000", "PPM")
@@ -40,16 +35,6 @@ RAW_SUFFIXES = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", 
 # Photos of 100 megapixels are real, so the limit is ours: 300 megapixels are 0.9 GB in 8 bits, which still fits.
 MAX_PIXELS = 300_000_000
 Image.MAX_IMAGE_PIXELS = None
-
-_ORIENTATION, _EXIF = 0x0112, 0x8769
-_FOCAL_MM, _FOCAL_35MM, _PLANE_RESOLUTION, _PLANE_UNIT, _EXIF_WIDTH = 0x920A, 0xA405, 0xA20E, 0xA210, 0xA002
-_UNIT_MM = {
-    2: 25.4,
-    3: 10.0,
-    4: 1.0,
-    5: 0.001,
-}  # EXIF 2.3, FocalPlaneResolutionUnit (4 and 5 as cameras use them)
-_DIAGONAL_35MM = math.hypot(36.0, 24.0)
 
 
 def open_photos(paths: list[Path], progress: Progress | None = None) -> list[Photo]:
@@ -119,16 +104,16 @@ def read_pixels(
     """
     image = _open(photo.path)
     try:
-        size = _scaled_size(image.size, max_side)
+        size = scaled_size(image.size, max_side)
         if image.format in ("JPEG", "MPO"):
             image.draft(image.mode, size)  # decodes at 1/2, 1/4 or 1/8, never below `size`
         image.load()
-        picture = _as_arrays(image, size)
+        picture = as_arrays(image, size)
     except (OSError, SyntaxError, ValueError) as error:
         raise _truncated(photo.path) from error
     finally:
         image.close()
-    rgb, alpha = (None if plane is None else _turn(plane, photo.exif_orientation) for plane in picture)
+    rgb, alpha = (None if plane is None else turn_upright(plane, photo.exif_orientation) for plane in picture)
     assert rgb is not None
     if alpha is not None and alpha.min() >= 1.0:
         alpha = None
@@ -206,18 +191,16 @@ def _open_photo(path: Path, progress: Progress) -> Photo:
         progress.warning(f"{path.name} is really a {format_name} picture; it was read as that.")
     if getattr(image, "n_frames", 1) > 1 and format_name not in ("MPO", "HEIF"):
         progress.warning(f"{path.name} has more than one frame; the first one was taken.")
-    orientation = int(image.getexif().get(_ORIENTATION, 1) or 1)
-    if not 1 <= orientation <= 8:
-        orientation = 1
-    width, height = image.size if orientation < 5 else image.size[::-1]
+    turn = orientation(image)
+    width, height = image.size if turn < 5 else image.size[::-1]
     photo = Photo(
         name=path.name,
         path=path,
         width=width,
         height=height,
-        focal_px=_focal_px(image),
+        focal_px=focal_px(image),
         has_alpha=image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info,
-        exif_orientation=orientation,
+        exif_orientation=turn,
     )
     image.close()
     return photo
@@ -276,103 +259,3 @@ def _register_heif(path: Path) -> None:
             "Install pillow-heif into the engine, or save the photo as JPEG.",
         ) from error
     pillow_heif.register_heif_opener()
-
-
-def _focal_px(image: Image.Image) -> float | None:
-    """Focal length in pixels of the full-resolution photo from EXIF, None where EXIF says nothing sensible.
-
-    The 35 mm equivalent relates the diagonals (CIPA DCG-001), so it holds for scaled pictures; otherwise the
-    resolution of the sensor plane, which counts pixels of the picture as it was taken, is corrected for its scaling.
-    """
-    exif = image.getexif().get_ifd(_EXIF)
-    long_side = max(image.size)
-
-    def number(tag: int) -> float:
-        try:
-            value = float(exif.get(tag, 0.0))
-        except (TypeError, ValueError, ZeroDivisionError):
-            return 0.0
-        return value if math.isfinite(value) else 0.0
-
-    candidates = [number(_FOCAL_35MM) * math.hypot(*image.size) / _DIAGONAL_35MM]
-    unit = _UNIT_MM.get(int(number(_PLANE_UNIT)))
-    if unit is not None:
-        taken_width = number(_EXIF_WIDTH) or image.width
-        candidates.append(number(_FOCAL_MM) * number(_PLANE_RESOLUTION) / unit * image.width / taken_width)
-    for focal in candidates:
-        if 0.25 * long_side <= focal <= 30.0 * long_side:  # 9 mm to 1000 mm equivalent: wider is a fisheye
-            return focal
-    return None
-
-
-def _scaled_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
-    if max_side is None or max(size) <= max_side:
-        return size
-    scale = max_side / max(size)
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _as_arrays(
-    image: Image.Image, size: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Any Pillow mode -> rgb and alpha at `size` (width, height), not yet turned upright."""
-    if image.mode.startswith("I") or image.mode == "F":
-        # Pillow's own conversion of these modes clips at 255.
-        grey = _area_average(np.asarray(image, np.float32), size)
-        grey = np.clip(grey / 65535.0 if image.mode.startswith("I") else grey, 0.0, 1.0)
-        return np.repeat(grey[..., None], 3, 2), None
-    profile = image.info.get("icc_profile")
-    has_alpha = image.mode in ("PA", "LA", "La", "RGBa", "RGBA") or "transparency" in image.info
-    if has_alpha:
-        image = image.convert("RGBA")
-    elif image.mode in ("1", "P"):
-        image = image.convert("RGB")
-    pixels = np.asarray(image)
-    if not has_alpha:
-        return _to_srgb(_area_average(pixels, size), image.mode, profile), None
-    if image.size == size:
-        return _to_srgb(pixels[..., :3], "RGB", profile), pixels[..., 3].astype(np.float32) / 255.0
-    # Colours weighted by alpha, so that what lies under transparent pixels does not bleed into edges; one channel at
-    # a time because of memory.
-    alpha = pixels[..., 3].astype(np.float32) / 255.0
-    small_alpha = _area_average(alpha, size)
-    small = _area_average(pixels[..., :3], size).astype(np.float32)
-    seen = small_alpha > 1e-4
-    for channel in range(3):
-        weighted = _area_average(pixels[..., channel].astype(np.float32) * alpha, size)
-        small[seen, channel] = weighted[seen] / small_alpha[seen]
-    small = np.clip(small + 0.5, 0, 255).astype(np.uint8)
-    return _to_srgb(small, "RGB", profile), np.clip(small_alpha, 0.0, 1.0)
-
-
-def _area_average(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """(H, W[, C]) to (width, height); Pillow's BOX filter gives whole pixels only and so moves edges."""
-    if plane.shape[1::-1] == size:
-        return plane
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA))
-
-
-def _to_srgb(pixels: NDArray[np.uint8], mode: str, profile: bytes | None) -> NDArray[np.float32]:
-    """8-bit pixels of a Pillow mode -> (H, W, 3) float32 sRGB, through the embedded profile where there is one."""
-    image = Image.frombytes(mode, pixels.shape[1::-1], np.ascontiguousarray(pixels).tobytes())
-    if profile or mode == "LAB":
-        try:
-            source = (
-                ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
-            )
-            if not profile or "srgb" not in ImageCms.getProfileDescription(source).lower():
-                image = ImageCms.profileToProfile(
-                    image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-                )
-        except (ImageCms.PyCMSError, OSError) as error:
-            log.warning("The colour profile cannot be used, colours are taken as they are: %s", error)
-    return np.asarray(image.convert("RGB"), np.float32) / np.float32(255.0)
-
-
-def _turn(plane: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
-    """EXIF orientation 1..8 (EXIF 2.3, table of tag 0x0112) -> upright; plane (H, W) or (H, W, C)."""
-    if orientation >= 5:
-        plane = plane.swapaxes(0, 1)
-    rows = -1 if orientation in (3, 4, 7, 8) else 1
-    columns = -1 if orientation in (2, 3, 6, 7) else 1
-    return np.ascontiguousarray(plane[::rows, ::columns])
