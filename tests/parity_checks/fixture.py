@@ -71,12 +71,16 @@ class Fixture:
     def neighbour(self, name: str) -> Any:
         """The arrays (or the parsed JSON) of another file of the folder."""
         path = self.path.parent / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else Fixture(path).expected
+        return (
+            json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else Fixture(path).expected
+        )
 
     def group(self, prefix: str) -> dict[str, np.ndarray[Any, Any]]:
         """Arrays under `prefix/`, without the prefix."""
         start = prefix.rstrip("/") + "/"
-        return {name.removeprefix(start): value for name, value in self.expected.items() if name.startswith(start)}
+        return {
+            name.removeprefix(start): value for name, value in self.expected.items() if name.startswith(start)
+        }
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Everything of the file that is an array."""
@@ -93,7 +97,9 @@ def pick_set(sizes: Mapping[str, Any], **measured: int) -> dict[str, Any]:
 
     The set that fits is the one whose numbers equal what the arrays at hand measure; a section without sets is flat.
     """
-    common = {k: v for k, v in sizes.items() if not (k == "both" or k.startswith("set"))} | dict(sizes.get("both", {}))
+    common = {k: v for k, v in sizes.items() if not (k == "both" or k.startswith("set"))} | dict(
+        sizes.get("both", {})
+    )
     sets = [v for k, v in sizes.items() if k.startswith("set") and isinstance(v, dict)]
     fits = [s for s in sets if all(s.get(k, v) == v for k, v in measured.items())]
     if sets and len(fits) != 1:

@@ -31,7 +31,11 @@ def formula_value(key: str, shape: tuple[int, ...], u: NDArray[np.float64]) -> N
     elif len(shape) <= 1:
         value = 0.75 + 0.5 * u if last == "weight" else 0.2 * (2 * u - 1) + module.endswith("gamma")
     else:
-        value = (2 * u - 1) * np.sqrt(3 / np.prod(shape[1:])) * (0.1 if module.endswith(("gamma", "beta")) else 1.0)
+        value = (
+            (2 * u - 1)
+            * np.sqrt(3 / np.prod(shape[1:]))
+            * (0.1 if module.endswith(("gamma", "beta")) else 1.0)
+        )
     return value.reshape(shape)
 
 

@@ -7,15 +7,18 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import trimesh
-from maquette.core.surface.classic_cubes import CORNERS, closed_surface, marching_cubes
+from maquette.core.models.onet.evaluation import points_inside
 from maquette.core.surface.mise import Mise, mise_values
 
+from ..reference.classic_cubes import CORNERS, closed_surface, marching_cubes
+from ..reference.quadric_collapse import Collapse
 from .fixture import Check, Fixture
-from .formula_weights import u_stream
 
 Field = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
@@ -25,7 +28,8 @@ def number(text: float | str) -> float:
     if not isinstance(text, str):
         return float(text)
     return sum(
-        (-1 if sign == "-" else 1) * math.log(float(value)) for sign, value in re.findall(r"([+-]?)ln\(([\d.]+)\)", text)
+        (-1 if sign == "-" else 1) * math.log(float(value))
+        for sign, value in re.findall(r"([+-]?)ln\(([\d.]+)\)", text)
     )
 
 
@@ -112,6 +116,9 @@ def check_expected(fixture: Fixture) -> Iterator[tuple[str, Any]]:
             found["full_grid_mesh"] = full
         for name in wanted:
             yield f"{case}/{name}", found[name]
+    for name, (v, f) in simplified(fixture.path.parent).items():
+        yield f"{name.replace('simplified', 'simplify_')}/n_vertices", len(v)
+        yield f"{name.replace('simplified', 'simplify_')}/n_faces", len(f)
     iso = fixture.neighbour(fixture.path.name)["mc_volume"]["iso"]
     v, f = marching_cubes(fixture.neighbour("mise_mc.npz")["mc_volume"], iso)
     yield "mc_volume/n_vertices", len(v)
@@ -124,7 +131,11 @@ def measures(vertices: np.ndarray[Any, Any], faces: np.ndarray[Any, Any]) -> dic
     if not len(faces):
         return found | {"volume": 0.0, "area": 0.0, "euler": None}
     shape = trimesh.Trimesh(vertices, faces, process=False)
-    found |= {"watertight": bool(shape.is_watertight), "volume": float(shape.volume), "area": float(shape.area)}
+    found |= {
+        "watertight": bool(shape.is_watertight),
+        "volume": float(shape.volume),
+        "area": float(shape.area),
+    }
     return found | {"euler": int(shape.euler_number)}
 
 
@@ -141,6 +152,11 @@ def check_arrays(fixture: Fixture) -> Iterator[tuple[str, Any]]:
             yield f"{case}_dense", octree.dense()
             yield f"{case}_vertices", vertices
             yield f"{case}_faces", faces
+            if f"{case}_contains" in names:
+                yield from _contains(fixture, case, vertices, faces)
+    for name, (vertices, faces) in simplified(fixture.path.parent).items():
+        yield f"{name}_vertices", vertices
+        yield f"{name}_faces", faces
     yield from _cells(fixture)
     iso = fixture.neighbour("mise_mc_expected.json")["mc_volume"]["iso"]
     vertices, faces = marching_cubes(fixture.expected["mc_volume"], iso)
@@ -157,6 +173,28 @@ def _query_order(fixture: Fixture, case: str) -> np.ndarray[Any, Any]:
         rounds.append(points)
         octree.update(fields(sizes)[field](1.1 * (points / octree.resolution - 0.5)))
     return np.concatenate(rounds)
+
+
+@lru_cache
+def simplified(folder: Path) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """CASE_simplifiedN -> mesh. N is a label; the face budget is what the field that reaches every budget has left."""
+    fixture = Fixture(folder / "mise_mc_expected.json")
+    counts: dict[str, dict[str, int]] = {}
+    for name, entry in fixture.neighbour(fixture.path.name).items():
+        if match := re.fullmatch(r"(.+)_simplify_(\d+)", name):
+            counts.setdefault(match[1], {})[match[2]] = entry["n_faces"]
+    meshes = {}
+    for case, labels in counts.items():
+        budgets = {label: min(found[label] for found in counts.values() if label in found) for label in labels}
+        descending = sorted(budgets, key=budgets.__getitem__, reverse=True)
+        steps = Collapse(*mesh(fixture, run(fixture, case))).run([budgets[label] for label in descending])
+        meshes |= {f"{case}_simplified{label}": made for label, made in zip(descending, steps, strict=True)}
+    return meshes
+
+
+def _contains(fixture: Fixture, case: str, vertices: Any, faces: Any) -> Iterator[tuple[str, Any]]:
+    points = fixture.expected[f"{case}_contains_points"]
+    yield f"{case}_contains", points_inside(vertices, faces, points)
 
 
 def _cells(fixture: Fixture) -> Iterator[tuple[str, Any]]:
@@ -180,6 +218,6 @@ def _cells(fixture: Fixture) -> Iterator[tuple[str, Any]]:
 
 
 CHECKS = {
-    "mise_mc.npz": Check(check_arrays, inputs=("mc_volume",)),
+    "mise_mc.npz": Check(check_arrays, inputs=("mc_volume", "*_contains_points")),
     "mise_mc_expected.json": Check(check_expected, inputs=("mc_volume/iso",)),
 }

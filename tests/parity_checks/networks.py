@@ -29,7 +29,9 @@ def filled(network: Network, weights: Mapping[str, np.ndarray[Any, Any]]) -> Net
     return network
 
 
-def key_tables(build: Callable[[str, dict[str, tuple[int, ...]]], dict[str, nn.Module]]) -> Callable[..., Any]:
+def key_tables(
+    build: Callable[[str, dict[str, tuple[int, ...]]], dict[str, nn.Module]],
+) -> Callable[..., Any]:
     """A check of a keys_*.json file.
 
     Args:

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from maquette.core.models.onet import decoders, encoders, network
+from maquette.core.models.onet import decoders, encoders, evaluation, generation, network
 from maquette.core.models.parts import resnet_blocks
 from maquette.core.models.parts.key_shapes import shapes_of
 from torch import Tensor
 
+from ..reference.classic_cubes import closed_surface
 from .fixture import Check, Fixture
 from .formula_weights import fill_by_formula, u_stream
+from .mise import measures
 from .networks import filled, key_tables, tensors
 
 
@@ -59,13 +61,15 @@ def _block(case: str, given: dict[str, Tensor], weights: dict[str, Any], sizes: 
         return filled(resnet_blocks.ResnetBlockFC(size_in, size_out, hidden), weights)(x)
     if "cresnet" in case:
         c_dim = given["c"].shape[1]
-        assert sizes.get("block_cresnet_c_in_hidden_out", [c_dim]) [0] == c_dim
+        assert sizes.get("block_cresnet_c_in_hidden_out", [c_dim])[0] == c_dim
         block = filled(resnet_blocks.CResnetBlockConv1d(c_dim, size_in, hidden, size_out), weights)
         return block(x.mT, given["c"]).mT
     return filled(resnet_blocks.ResnetBlockConv1d(size_in, hidden, size_out), weights)(x.mT).mT
 
 
-def _vae_loss(fixture: Fixture, given: dict[str, Tensor], weights: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _vae_loss(
+    fixture: Fixture, given: dict[str, Tensor], weights: dict[str, Any]
+) -> Iterator[tuple[str, Any]]:
     """The latent encoder is the one of another case: the case whose mean equals the one given here."""
     latent_weights = next(
         fixture.group(f"{case}/w")
@@ -124,6 +128,50 @@ def check_full(fixture: Fixture) -> Iterator[tuple[str, Any]]:
     yield "in_image_u8check", (given["in_image"][..., ::step, ::step] * 255).round().clamp(0, 255)
 
 
+def check_generation(fixture: Fixture) -> Iterator[tuple[str, Any]]:
+    sizes, given, weights = fixture.sizes(), tensors(fixture.group("in")), fixture.group("w")
+    weights = {key.removeprefix("decoder."): value for key, value in weights.items()}
+    decoder = filled(
+        decoders.decoder_from(decoders.decoder_config_from(shapes_of(tensors(weights)))), weights
+    )
+    threshold, box, c = sizes["threshold"], 1.0 + sizes["padding"], given["c"]
+
+    def logits(p: Tensor) -> Tensor:
+        return decoder(p[None], torch.zeros(1, 0), c)[0]
+
+    level = generation.logit(threshold)
+    for case, (resolution, steps) in (("mise", sizes["mise"]), ("refine_base", sizes["refine_base"])):
+        grid = generation.mise_grid(logits, resolution, steps, threshold, box)
+        vertices, faces = closed_surface(grid, level, box)
+        yield f"out/{case}_vertices", vertices
+        yield f"out/{case}_faces", faces
+        if case == "mise":
+            yield "out/normals", generation.surface_normals(logits, torch.from_numpy(vertices).float())
+    noise = given["refine_eps"][: sizes["refine_steps"]]
+    base, faces = torch.from_numpy(vertices).float(), torch.from_numpy(faces).long()
+    name = next(n for n in fixture.expected if n.startswith("out/refined_vertices"))
+    yield name, generation.refine_vertices(logits, base, faces, threshold, noise)
+    dense = closed_surface(generation.dense_grid(logits, sizes["dense24_samples"], box), level, box)
+    yield "out/dense24_vertices", dense[0]
+    yield "out/dense24_faces", dense[1]
+
+
+def check_generation_numbers(fixture: Fixture) -> Iterator[tuple[str, Any]]:
+    """Measures of given clouds; counts and volume of the extracted meshes."""
+    arrays = fixture.neighbour("onet_generation.safetensors")
+    clouds = (
+        arrays[f"in/eval_{name}"] for name in ("pred_points", "tgt_points", "pred_normals", "tgt_normals")
+    )
+    for name, value in evaluation.compare_clouds(*clouds).items():
+        yield f"eval_pointcloud/{name}", value
+    yield "iou", evaluation.intersection_over_union(arrays["in/iou_a"], arrays["in/iou_b"])
+    made = dict(check_generation(Fixture(fixture.path.with_name("onet_generation.safetensors"))))
+    for case, name in (("mise_mesh", "mise"), ("dense24", "dense24")):
+        found = measures(made[f"out/{name}_vertices"], made[f"out/{name}_faces"])
+        for key in fixture.neighbour(fixture.path.name)[case]:
+            yield f"{case}/{key}", found[key]
+
+
 def _table(name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.nn.Module]:
     return {"": network.OccupancyNetwork(network.config_from(shapes))}
 
@@ -131,5 +179,7 @@ def _table(name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.nn.
 CHECKS = {
     "onet_small.safetensors": Check(check_small),
     "onet_full_pw.npz": Check(check_full),
+    "onet_generation.safetensors": Check(check_generation),
+    "onet_generation_expected.json": Check(check_generation_numbers),
     "keys_onet.json": Check(key_tables(_table)),
 }

@@ -54,7 +54,9 @@ class DecoderCBatchNorm(nn.Module):
         self.fc_p = Pointwise(3, config.hidden)
         self.fc_z = nn.Linear(config.z_dim, config.hidden) if config.z_dim else None
         for i in range(config.n_blocks):
-            self.add_module(f"block{i}", CResnetBlockConv1d(config.c_dim, config.hidden, legacy=config.legacy))
+            self.add_module(
+                f"block{i}", CResnetBlockConv1d(config.c_dim, config.hidden, legacy=config.legacy)
+            )
         self.bn = ConditionalBatchNorm1d(config.c_dim, config.hidden, config.legacy)
         self.fc_out = Pointwise(config.hidden, 1)
 
@@ -129,7 +131,9 @@ class DecoderCBatchNorm2(nn.Module):
         super().__init__()
         self.fc_z = nn.Linear(config.z_dim, config.c_dim) if config.z_dim else None
         self.conv_p = Pointwise(3, config.hidden)
-        self.blocks = nn.ModuleList(CResnetBlockConv1d(config.c_dim, config.hidden) for _ in range(config.n_blocks))
+        self.blocks = nn.ModuleList(
+            CResnetBlockConv1d(config.c_dim, config.hidden) for _ in range(config.n_blocks)
+        )
         self.bn = ConditionalBatchNorm1d(config.c_dim, config.hidden)
         self.conv_out = Pointwise(config.hidden, 1)
 

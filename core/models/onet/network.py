@@ -74,7 +74,9 @@ class OccupancyNetwork(nn.Module):
         elif config.encoder == "voxel_simple":
             self.encoder = VoxelEncoder(c_dim)
         if config.latent_hidden:
-            self.encoder_latent = LatentEncoder(config.z_dim, c_dim, config.latent_hidden, config.decoder.leaky)
+            self.encoder_latent = LatentEncoder(
+                config.z_dim, c_dim, config.latent_hidden, config.decoder.leaky
+            )
 
     def encode(self, inputs: Tensor | None, batch: int = 1) -> Tensor:
         """Picture, points or voxels -> condition (B, c_dim); (batch, 0) for unconditional models."""

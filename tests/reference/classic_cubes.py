@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Classic marching cubes (Lorensen & Cline 1987): the 256-case table without disambiguation, vectorised over the grid.
 
-The published occupancy systems extract their meshes with it, so parity needs its faces, not those of a later variant.
+The published occupancy systems extract their meshes with it; `surface.marching` is the product's own version, and this
+one also gives the public extension's order of vertices and faces.
 Vertices and faces come in the order of a scan over the cells (last axis fastest).
 """
 
@@ -11,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 CORNERS = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1)])
-EDGES = np.array([(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)])
+EDGES = np.array(
+    [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
+)
 _EDGE_AXIS = np.array([0, 1, 0, 1, 0, 1, 0, 1, 2, 2, 2, 2])
 _EDGE_RANK = np.array([3, 4, 5, 6, 7, 1, 0, 8, 9, 10, 2, 11])
 """Order in which a cell names its vertices: the three edges of its far corner first."""
@@ -53,7 +56,9 @@ _CORNER_COUNT = np.array([len(edges) for edges in _TRIANGLES])
 _PADDED = np.array([edges + [0] * (15 - len(edges)) for edges in _TRIANGLES])
 
 
-def marching_cubes(volume: NDArray[np.float64], level: float) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+def marching_cubes(
+    volume: NDArray[np.float64], level: float
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Surface where `volume` crosses `level`; faces look outward where larger values lie inside.
 
     Args:
