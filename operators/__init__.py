@@ -3,16 +3,57 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
+
+def _modules() -> list[ModuleType]:
+    """Those with operators, in any order."""
+    from . import (
+        cancel_job,
+        image_to_mesh,
+        import_result,
+        masks,
+        photos,
+        region_box,
+        set_up_engine,
+        view_through_photo,
+    )
+
+    return [
+        photos,
+        image_to_mesh,
+        cancel_job,
+        import_result,
+        view_through_photo,
+        masks,
+        region_box,
+        set_up_engine,
+    ]
+
 
 def register() -> None:
-    """Add settings and operators to Blender."""
-    from . import settings
+    """Settings first: operators read them."""
+    import bpy
+
+    from . import commands, jobs, settings
 
     settings.register()
+    for module in _modules():
+        for kind in module.CLASSES:
+            bpy.utils.register_class(kind)
+    jobs.register()
+    commands.register()
 
 
 def unregister() -> None:
-    """The reverse; running jobs are stopped."""
-    from . import settings
+    """The reverse; running jobs are stopped first."""
+    import bpy
 
+    from . import commands, jobs, settings
+
+    commands.unregister()
+    jobs.unregister()
+    for module in reversed(_modules()):
+        for kind in reversed(module.CLASSES):
+            bpy.utils.unregister_class(kind)
     settings.unregister()

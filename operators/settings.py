@@ -135,6 +135,7 @@ class SceneState(bpy.types.PropertyGroup):
     schema: IntProperty(default=SCHEMA)
     photos: CollectionProperty(type=PhotoItem)
     active_photo: IntProperty(name="Photo", description="Photo chosen in the list")
+    active_camera: IntProperty(name="Camera", description="Camera chosen in the list")
     mesh: PointerProperty(type=MeshOptions)
 
 

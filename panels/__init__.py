@@ -1,10 +1,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drawing only."""
+"""Drawing only: panels of the sidebar tab Maquette, entries in menus, the drop of files."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+
+def _modules() -> list[ModuleType]:
+    """In the order of the sidebar."""
+    from . import drop, engine, images, progress, result
+
+    return [images, progress, result, engine, drop]
 
 
 def register() -> None:
-    """Nothing yet."""
+    """Panels, then menus."""
+    import bpy
+
+    from . import menus
+
+    for module in _modules():
+        for kind in module.CLASSES:
+            bpy.utils.register_class(kind)
+    menus.register()
 
 
 def unregister() -> None:
-    """Nothing yet."""
+    """The reverse."""
+    import bpy
+
+    from . import menus
+
+    menus.unregister()
+    for module in reversed(_modules()):
+        for kind in reversed(module.CLASSES):
+            bpy.utils.unregister_class(kind)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Image to Mesh: photos from wherever the artist has them -> a job -> (in `import_result`) a textured object."""
+
+# mypy: disable-error-code="valid-type"
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bpy
+from bpy.props import BoolProperty, CollectionProperty, StringProperty
+
+from ..core.errors import InputError, MaquetteError
+from ..core.jobs.registry import DONE
+from ..core.jobs.request import Request, new_job_folder
+from . import engine, inputs, jobs
+from .masks import save_painted_masks
+from .reports import refuse
+from .settings import mesh_settings, scene_state
+
+if TYPE_CHECKING:
+    from .reports import Outcome
+
+
+class MAQUETTE_OT_image_to_mesh(bpy.types.Operator):  # noqa: N801
+    """Make a textured mesh and matched cameras from photos of an object"""
+
+    bl_idname = "maquette.image_to_mesh"
+    bl_label = "Image to Mesh"
+    bl_options = {"REGISTER"}  # the import that follows is the undo step
+
+    directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})
+    files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"})
+    filter_image: BoolProperty(default=True, options={"SKIP_SAVE", "HIDDEN"})
+    filter_folder: BoolProperty(default=True, options={"SKIP_SAVE", "HIDDEN"})
+    use_browser: BoolProperty(
+        name="Choose Files", description="Ask for files first", options={"SKIP_SAVE", "HIDDEN"}
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """The engine has to be there."""
+        problem = engine.engine_status().problem
+        if problem is not None:
+            cls.poll_message_set(f"{problem.message} {problem.remedy}")
+        return problem is None
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Outcome:
+        """Dropped files are shown with the settings first; with no photo anywhere the file browser asks for some."""
+        manager = context.window_manager
+        if self.files:
+            return manager.invoke_props_dialog(self)
+        nothing = not (
+            inputs.listed_photos(context.scene)
+            or inputs.selected_images(context)
+            or inputs.edited_image(context)
+        )
+        if self.use_browser or nothing:
+            manager.fileselect_add(self)
+            return {"RUNNING_MODAL"}
+        return self.execute(context)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """What a drop or the file browser's side bar asks."""
+        options = scene_state(context.scene).mesh
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        if self.files and context.area.type != "FILE_BROWSER":
+            layout.label(text=f"{len(self.files)} photos")
+        layout.prop(options, "quality")
+        layout.prop(options, "mask_mode")
+        layout.prop(options, "texture_size")
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        """Start the job; without a window also wait for it and import what it made."""
+        scene = context.scene
+        options = scene_state(scene).mesh
+        try:
+            paths = self._photos(context)
+            save_painted_masks(options)
+            settings = mesh_settings(options)
+            title = _title(paths)
+            out = jobs.new_result_folder(title)
+            request = Request("mesh", tuple(str(p) for p in paths), settings.as_json(), out=str(out))
+            entry = jobs.submit(scene, request, title)
+        except MaquetteError as error:
+            return refuse(self, error)
+        if not bpy.app.background:
+            bpy.ops.maquette.listen_for_escape("INVOKE_DEFAULT")
+            return {"FINISHED"}
+        jobs.wait(entry)
+        if entry.state != DONE:
+            text = (
+                f"{entry.error['message']} {entry.error['remedy']}"
+                if entry.error
+                else "The job was cancelled"
+            )
+            self.report({"ERROR"}, text)
+            return {"CANCELLED"}
+        bpy.ops.maquette.import_result(job=entry.id)
+        return {"FINISHED"}
+
+    def _photos(self, context: bpy.types.Context) -> list[Path]:
+        """Chosen files, else the list, else the selection, else the Image Editor's image."""
+        if self.files:
+            paths = inputs.chosen_files(self.directory, self.files)
+            scene_state(context.scene).photos.clear()
+            inputs.list_photos(context.scene, paths)
+            return paths
+        paths = inputs.listed_photos(context.scene)
+        if not paths:
+            shown = inputs.edited_image(context)
+            images = inputs.selected_images(context) or ([shown] if shown else [])
+            paths = inputs.files_of_images(images, new_job_folder()) if images else []
+        if not paths:
+            raise InputError(
+                "NO_IMAGE", "No photo is chosen.", "Add photos of the object from several sides."
+            )
+        return paths
+
+
+def _title(paths: list[Path]) -> str:
+    """The folder's name where the photos share one, else the first photo's."""
+    parents = {path.parent for path in paths}
+    return (
+        paths[0].parent.name
+        if len(parents) == 1 and len(paths) > 1 and paths[0].parent.name
+        else paths[0].stem
+    )
+
+
+CLASSES = (MAQUETTE_OT_image_to_mesh,)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Import Result: a finished job's folder, or any Result folder, into the scene as one undo step."""
+
+# mypy: disable-error-code="valid-type"
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bpy
+from bpy.props import BoolProperty, StringProperty
+
+from ..core.errors import InputError, MaquetteError
+from . import jobs
+from .presentation import present
+from .reports import refuse
+from .results import import_result
+
+if TYPE_CHECKING:
+    from .reports import Outcome
+
+
+class MAQUETTE_OT_import_result(bpy.types.Operator):  # noqa: N801
+    """Bring a finished result into the scene: mesh, material, cameras and photos"""
+
+    bl_idname = "maquette.import_result"
+    bl_label = "Import Result"
+    bl_options = {"REGISTER", "UNDO"}
+
+    job: StringProperty(
+        name="Job", description="Finished job of this session", options={"SKIP_SAVE", "HIDDEN"}
+    )
+    directory: StringProperty(
+        name="Folder", description="Folder with a scene.json", subtype="DIR_PATH", options={"SKIP_SAVE"}
+    )
+    filter_folder: BoolProperty(default=True, options={"SKIP_SAVE", "HIDDEN"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Undo steps of other modes do not hold new objects."""
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Switch to Object mode first")
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Outcome:
+        """Ask for a folder where no job is named."""
+        if self.job or self.directory:
+            return self.execute(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        """All of it or nothing."""
+        try:
+            imported = import_result(self._folder(), context.scene)
+        except MaquetteError as error:
+            return refuse(self, error)
+        present(context.scene, imported.meshes or [imported.root])
+        if self.job:
+            jobs.forget(self.job)
+        self.report({"INFO"}, f"{imported.collection.name}: {len(imported.cameras)} cameras")
+        return {"FINISHED"}
+
+    def _folder(self) -> Path:
+        if not self.job:
+            return Path(bpy.path.abspath(self.directory))
+        entry = jobs.registry().find(self.job)
+        if entry is None or entry.result is None:
+            raise InputError("NO_RESULT", "This job has no result.", "Wait for it, or start it again.")
+        return entry.result
+
+
+CLASSES = (MAQUETTE_OT_import_result,)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Photos in, the button, and the settings that matter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..operators import engine
+from ..operators.settings import scene_state
+from .text import draw_text
+
+
+class Sidebar:
+    """Where all our panels are."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Maquette"
+
+
+class MAQUETTE_UL_photos(bpy.types.UIList):
+    """File names."""
+
+    def draw_item(
+        self, context: Any, layout: Any, data: Any, item: Any, icon: Any, active: Any, name: Any
+    ) -> None:
+        """Name without folder."""
+        layout.label(text=Path(item.path.replace("\\", "/")).name, icon="IMAGE_DATA", translate=False)
+
+
+class MAQUETTE_PT_images(Sidebar, bpy.types.Panel):
+    """The list and the button."""
+
+    bl_label = "Image to Mesh"
+    bl_idname = "MAQUETTE_PT_images"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Top to bottom as the work goes."""
+        layout, state = self.layout, scene_state(context.scene)
+        row = layout.row()
+        row.template_list(
+            "MAQUETTE_UL_photos", "", state, "photos", state, "active_photo", rows=4, sort_lock=True
+        )
+        column = row.column(align=True)
+        column.operator("maquette.add_photos", text="", icon="ADD").source = "FILES"
+        column.operator("maquette.remove_photo", text="", icon="REMOVE").use_all = False
+        column.separator()
+        column.operator("maquette.add_photos", text="", icon="EYEDROPPER").source = "SELECTION"
+        column.operator("maquette.remove_photo", text="", icon="TRASH").use_all = True
+        count = len(state.photos)
+        layout.label(text=f"{count} photos" if count != 1 else "1 photo")
+        problem = engine.engine_status().problem
+        if problem is not None:
+            draw_text(layout, context, problem.message, icon="INFO")
+            layout.operator("maquette.set_up_engine")
+        column = layout.column()
+        column.scale_y = 1.4
+        column.operator("maquette.image_to_mesh", icon="MESH_DATA")
+
+
+class MAQUETTE_PT_settings(Sidebar, bpy.types.Panel):
+    """The few that are changed often."""
+
+    bl_label = "Settings"
+    bl_parent_id = "MAQUETTE_PT_images"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Quality first."""
+        layout, options = self.layout, scene_state(context.scene).mesh
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(options, "quality")
+        layout.prop(options, "texture_size")
+        layout.prop(options, "face_budget")
+        layout.prop(options, "height")
+
+
+class MAQUETTE_PT_background(Sidebar, bpy.types.Panel):
+    """What belongs to the object."""
+
+    bl_label = "Background"
+    bl_parent_id = "MAQUETTE_PT_images"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Masks and region."""
+        layout, options = self.layout, scene_state(context.scene).mesh
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        column = layout.column()
+        column.active = not options.masks
+        column.prop(options, "mask_mode")
+        layout.prop(options, "masks")
+        layout.operator("maquette.edit_masks", icon="BRUSH_DATA")
+        layout.prop(options, "use_region")
+        column = layout.column()
+        column.active = options.use_region
+        column.prop(options, "region_box")
+        layout.operator("maquette.add_region_box", icon="CUBE")
+
+
+class MAQUETTE_PT_advanced(Sidebar, bpy.types.Panel):
+    """The rest."""
+
+    bl_label = "Advanced"
+    bl_parent_id = "MAQUETTE_PT_images"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Seldom touched."""
+        layout, options = self.layout, scene_state(context.scene).mesh
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(options, "method")
+        layout.prop(options, "cameras")
+        layout.prop(options, "resolution")
+        layout.prop(options, "device")
+        layout.prop(options, "seed")
+
+
+CLASSES = (
+    MAQUETTE_UL_photos,
+    MAQUETTE_PT_images,
+    MAQUETTE_PT_settings,
+    MAQUETTE_PT_background,
+    MAQUETTE_PT_advanced,
+)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The jobs of this session: how far, how long still, what went wrong, what waits to be imported."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..core.jobs.registry import CANCELLED, DONE, FAILED, QUEUED, Entry
+from ..operators import jobs
+from .images import Sidebar
+from .text import draw_text, duration
+
+
+class MAQUETTE_PT_progress(Sidebar, bpy.types.Panel):
+    """One box a job."""
+
+    bl_label = "Progress"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only while there is something to tell."""
+        return bool(jobs.entries())
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """In the order of their start."""
+        for entry in jobs.entries():
+            box = self.layout.box()
+            row = box.row()
+            row.label(text=entry.title, icon=_icon(entry), translate=False)
+            if entry.over:
+                row.operator("maquette.dismiss_job", text="", icon="X", emboss=False).job = entry.id
+            _draw_state(box, context, entry)
+            for text in entry.warnings[-3:]:
+                draw_text(box, context, text, icon="ERROR")
+
+
+def _icon(entry: Entry) -> str:
+    return {QUEUED: "SORTTIME", DONE: "CHECKMARK", FAILED: "CANCEL", CANCELLED: "X"}.get(entry.state, "PLAY")
+
+
+def _draw_state(box: bpy.types.UILayout, context: bpy.types.Context, entry: Entry) -> None:
+    if entry.state == DONE:
+        box.operator("maquette.import_result", text="Import", icon="IMPORT").job = entry.id
+    elif entry.state == FAILED and entry.error:
+        draw_text(box, context, f"{entry.error['message']} {entry.error['remedy']}")
+        if entry.log_file:
+            box.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(entry.log_file)
+    elif entry.state == CANCELLED:
+        box.label(text="Cancelled")
+    else:
+        if entry.state == QUEUED:
+            box.label(text="Waiting")
+        else:
+            box.progress(factor=entry.progress, text=_progress_text(entry), type="BAR")
+            if entry.note:
+                draw_text(box, context, entry.note)
+        row = box.row()
+        row.enabled = not entry.cancelling
+        text = "Cancelling" if entry.cancelling else "Cancel"
+        row.operator("maquette.cancel_job", text=text, icon="X").job = entry.id
+
+
+def _progress_text(entry: Entry) -> str:
+    """Stage, share and time left."""
+    parts = [entry.stage.capitalize(), f"{100 * entry.progress:.0f} %"]
+    left = entry.seconds_left
+    if left is not None:
+        parts.append(f"{duration(left)} left")
+    return ", ".join(part for part in parts if part)
+
+
+CLASSES = (MAQUETTE_PT_progress,)
