@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real worker with a stand-in for the verb `mesh`: it takes MAQUETTE_TEST_SECONDS and leaves a copy of the Result
+
+folder MAQUETTE_TEST_RESULT. A photo whose name begins with `bad` fails the job, `crash` kills the worker. Runs in any
+Python with numpy: `Worker(python, script=this file)`.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+STAGES = {"masks": 1, "cameras": 2, "field": 5, "texture": 2}
+
+
+def mesh(request, folder, progress):
+    from maquette.core import errors, results
+
+    seconds, prepared = float(os.environ["MAQUETTE_TEST_SECONDS"]), Path(os.environ["MAQUETTE_TEST_RESULT"])
+    first = Path(request.inputs[0]).name
+    progress.set_plan(STAGES)
+    for stage, share in STAGES.items():
+        with progress.stage(stage):
+            if stage == "cameras" and first.startswith("bad"):
+                raise errors.InputError(
+                    "NO_OVERLAP", "The photos do not overlap.", "Take photos that share more of the object."
+                )
+            if stage == "field" and first.startswith("crash"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            for step in range(20):
+                progress.update(step / 20)
+                time.sleep(seconds * share / sum(STAGES.values()) / 20)
+    progress.warning("This is a stand-in.")
+    shutil.copytree(prepared, folder, dirs_exist_ok=True)
+    result = results.read_result(prepared)
+    result.settings = request.settings
+    return result
+
+
+if __name__ == "__main__":
+    bootstrap = Path(__file__).resolve().parents[2] / "core" / "jobs" / "bootstrap.py"
+    if not bootstrap.is_file():  # beside an installed add-on: told where that is
+        bootstrap = Path(os.environ["MAQUETTE_TEST_ADDON"]) / "core" / "jobs" / "bootstrap.py"
+    runpy.run_path(str(bootstrap))["load_package"]()
+    from maquette.core.jobs import worker
+
+    sys.exit(worker.main(sys.argv[2:], {"mesh": mesh}))

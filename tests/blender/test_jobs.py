@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Image to Mesh without a window: the operator waits, imports, and says what went wrong; the engine is a stand-in."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import threading
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+
+from tests.blender.ball import write_png
+from tests.blender.test_results import datablocks
+
+
+@pytest.fixture
+def engine(module, monkeypatch, ball_result):
+    """A stand-in engine in this Python that finishes within a second; everything it started ends with the test."""
+    jobs, runner = module("operators.jobs"), module("core.jobs.runner")
+    monkeypatch.setenv("MAQUETTE_ENGINE_PYTHON", sys.executable)
+    monkeypatch.setenv("MAQUETTE_TEST_SECONDS", "0.3")
+    monkeypatch.setenv("MAQUETTE_TEST_RESULT", str(ball_result))
+    script = Path(__file__).with_name("stand_in_engine.py")
+    monkeypatch.setattr(jobs, "make_worker", functools.partial(runner.Worker, script=script))
+    module("operators.engine").look_again()
+    yield jobs
+    jobs.unregister()
+    jobs.register()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    def write(*names):
+        folder = tmp_path / "photos"
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            write_png(folder / name, np.full((4, 4, 3), 0.5))
+        return {"directory": str(folder), "files": [{"name": name} for name in names]}
+
+    return write
+
+
+def test_photos_become_an_object(engine, photos, scene):
+    scene.maquette.mesh.quality = "draft"
+    assert bpy.ops.maquette.image_to_mesh(**photos("a.png", "b.png")) == {"FINISHED"}
+    mesh = bpy.data.objects["Ball"]
+    assert json.loads(mesh.maquette.settings)["quality"] == "draft"  # the panel's settings reached the engine
+    assert bpy.context.view_layer.objects.active == mesh
+    assert scene.camera is not None
+    assert [Path(item.path).name for item in scene.maquette.photos] == ["a.png", "b.png"]
+    assert engine.entries() == []  # an imported job is off the list
+    assert Path(mesh.maquette.folder, "scene.json").is_file()
+
+
+def test_list_selection_and_image_editor(engine, photos, scene, module, tmp_path):
+    """The list comes first; without one, selected image empties count, painted and packed ones too."""
+    given = photos("a.png", "b.png")
+    bpy.ops.maquette.add_photos(source="FILES", **given)
+    bpy.ops.maquette.add_photos(source="FILES", **given)
+    assert len(scene.maquette.photos) == 2  # each once
+    bpy.ops.maquette.remove_photo(use_all=True)
+    on_disk = bpy.data.images.load(str(Path(given["directory"], "a.png")))
+    packed = bpy.data.images.load(str(Path(given["directory"], "b.png")))
+    packed.pack()
+    painted = bpy.data.images.new("made up", 3, 2)
+    values = np.linspace(0, 1, 24, dtype=np.float32)
+    values[3::4] = 1
+    painted.pixels.foreach_set(values)
+    for image in (on_disk, packed, painted):
+        empty = bpy.data.objects.new(image.name, None)
+        empty.empty_display_type, empty.data = "IMAGE", image
+        scene.collection.objects.link(empty)
+        empty.select_set(True)
+    bpy.ops.maquette.add_photos(source="SELECTION")
+    paths = [Path(item.path) for item in scene.maquette.photos]
+    assert paths[0] == Path(given["directory"], "a.png")
+    assert paths[1].read_bytes() == Path(given["directory"], "b.png").read_bytes()
+    again = bpy.data.images.load(str(paths[2]))
+    assert np.allclose(again.pixels[:], values, atol=0.51 / 255)
+    assert painted.source == "GENERATED"
+    assert painted.is_dirty  # the artist's image is as it was
+
+
+@pytest.mark.parametrize(
+    ("first", "text"),
+    [("bad.png", "share more of the object"), ("crash.png", ""), (None, "No photo is chosen")],
+)
+def test_failure_is_said_and_leaves_nothing(first, text, engine, photos, scene):
+    before = datablocks()
+    with pytest.raises(RuntimeError, match=text) as caught:
+        bpy.ops.maquette.image_to_mesh(**(photos(first, "b.png") if first else {}))
+    assert "Traceback" not in str(caught.value)
+    assert datablocks() == before
+    results = Path(engine.places.data_folder(), "results")
+    assert not results.exists() or not list(results.glob(".*"))  # nothing half-made
+    assert bpy.ops.maquette.image_to_mesh(**photos("good.png", "b.png")) == {
+        "FINISHED"
+    }  # the next click works
+
+
+def test_results_lie_beside_a_saved_file(engine, photos, scene, tmp_path):
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "work.blend"))
+    bpy.ops.maquette.image_to_mesh(**photos("a.png", "b.png"))
+    assert Path(bpy.data.objects["Ball"].maquette.folder).parent == tmp_path / "maquette"
+
+
+def test_without_engine_the_button_says_why(scene, module, monkeypatch):
+    monkeypatch.setenv("MAQUETTE_ENGINE_PYTHON", "/nowhere/python")
+    module("operators.engine").look_again()
+    with pytest.raises(RuntimeError, match="There is no Python at"):
+        bpy.ops.maquette.image_to_mesh()
+    monkeypatch.undo()
+    module("operators.engine").look_again()
+
+
+def test_cancel_and_switching_off_end_the_engine(engine, photos, scene, module, monkeypatch):
+    monkeypatch.setenv("MAQUETTE_TEST_SECONDS", "60")
+    request = module("core.jobs.request").Request
+    entries = [
+        engine.submit(
+            scene, request("mesh", (f"{i}.png",), {"device": "cpu"}, str(engine.new_result_folder("x"))), "x"
+        )
+        for i in range(2)
+    ]
+    for _ in range(200):
+        engine.registry().poll()
+        if entries[0].progress > 0:
+            break
+        threading.Event().wait(0.05)
+    assert [entry.state for entry in entries] == ["running", "queued"]
+    bpy.ops.maquette.cancel_job(job=entries[1].id)
+    bpy.ops.maquette.cancel_job()  # the running one
+    engine.wait(entries[0])
+    assert [entry.state for entry in entries] == ["cancelled", "cancelled"]
+    third = engine.submit(scene, entries[0].request, "third")
+    for _ in range(200):
+        engine.registry().poll()
+        if third.progress > 0:
+            break
+        threading.Event().wait(0.05)
+    process = engine.registry()._worker.pid
+    engine.unregister()
+    assert not alive(process)
+    assert not [thread for thread in threading.enumerate() if "maquette" in thread.name and thread.is_alive()]
+    engine.register()
+
+
+def alive(process: int) -> bool:
+    status = Path(f"/proc/{process}/stat")
+    return status.exists() and status.read_text().split()[2] != "Z"
+
+
+def test_import_waits_for_object_mode(scene, ball_result):
+    mesh = bpy.data.objects.new("m", bpy.data.meshes.new("m"))
+    scene.collection.objects.link(mesh)
+    bpy.context.view_layer.objects.active = mesh
+    bpy.ops.object.mode_set(mode="EDIT")
+    with pytest.raises(RuntimeError, match="Switch to Object mode first"):
+        bpy.ops.maquette.import_result(directory=str(ball_result))
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert bpy.ops.maquette.import_result(directory=str(ball_result)) == {"FINISHED"}
+
+
+def test_view_through_photo_steps_and_sizes(scene, ball_result):
+    bpy.ops.maquette.import_result(directory=str(ball_result))
+    names = []
+    for _ in range(7):
+        bpy.ops.maquette.view_through_photo(step="NEXT")
+        render, info = scene.render, scene.camera.data.maquette
+        names.append(info.photo)
+        assert (render.resolution_x, render.resolution_y) == (info.width, info.height)
+        assert tuple(scene.camera.data.background_images[0].image.size) == (info.width, info.height)
+    assert names == [f"photo {i}.jpg" for i in (3, 4, 5, 0, 1, 2, 3)]
+    bpy.ops.maquette.view_through_photo(step="PREVIOUS")
+    assert scene.camera.data.maquette.photo == "photo 2.jpg"
+
+
+def test_region_box_reaches_the_settings(scene, module):
+    bpy.ops.maquette.add_region_box()
+    options = scene.maquette.mesh
+    options.region_box.location = (1, 2, 3)
+    options.region_box.scale = (2, 1, 0.5)
+    bpy.context.view_layer.update()
+    settings = module("operators.settings").mesh_settings(options)
+    assert settings.region == pytest.approx((0, 1.5, 2.75, 2, 2.5, 3.25))
+    options.use_region = False
+    assert module("operators.settings").mesh_settings(options).region == ()
+
+
+def test_every_setting_of_the_dataclass_is_in_the_panel(scene, module):
+    """Same names, same defaults, so a command line and a click mean the same."""
+    settings = module("core.settings").MeshSettings
+    assert module("operators.settings").mesh_settings(scene.maquette.mesh) == settings()
+    shown = set(scene.maquette.mesh.bl_rna.properties.keys())
+    assert set(settings.__dataclass_fields__) - {"region"} <= shown
+    for item in scene.maquette.mesh.bl_rna.properties:
+        assert item.identifier in ("rna_type", "name") or item.description
+
+
+def test_masks_are_painted_and_used(scene, photos, module):
+    bpy.ops.maquette.add_photos(source="FILES", **photos("a.png", "b.png"))
+    bpy.ops.maquette.edit_masks()
+    folder = Path(scene.maquette.mesh.masks)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png", "b.png"]
+    mask = next(image for image in bpy.data.images if image.filepath == str(folder / "a.png"))
+    assert min(mask.pixels) == 1.0
+    mask.pixels.foreach_set(np.tile(np.float32([0, 0, 0, 1]), 16))
+    module("operators.masks").save_painted_masks(scene.maquette.mesh)
+    assert not mask.is_dirty
+    again = bpy.data.images.load(str(folder / "a.png"))
+    assert max(again.pixels[:3]) == 0.0
