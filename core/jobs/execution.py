@@ -11,7 +11,7 @@ from .. import results
 from ..errors import EXIT_DONE, EXIT_PARTLY, InputError, MaquetteError
 from ..progress import Progress
 from ..results import Result
-from . import gpu, tuning
+from . import gpu
 from .request import Request
 
 Pipeline = Callable[[Request, Path, Progress], Result]
@@ -92,7 +92,7 @@ def _write_outputs(request: Request, result: Result, out: Path) -> None:
         results.write_scene(out, result)
 
 
-def summary(result: Result) -> dict[str, Any]:
+def summary(result: Result, peak_memory_bytes: int) -> dict[str, Any]:
     """The part of a report (DESIGN section 6) that the engine knows after a job."""
     partly = result.metrics.get("partly")
     return {
@@ -103,7 +103,7 @@ def summary(result: Result) -> dict[str, Any]:
         "device": result.device,
         "seed": result.seed,
         "timings_s": {name: round(value, 3) for name, value in result.timings_s.items()},
-        "peak_memory_bytes": tuning.peak_memory_bytes(),
+        "peak_memory_bytes": peak_memory_bytes,
         "metrics": result.metrics,
         "warnings": result.warnings,
     }

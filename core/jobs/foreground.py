@@ -26,17 +26,19 @@ def run_here(request: Request, send: Callable[[Message], None], report: Report) 
     tuning.tune_this_process()
     from ..pipelines import PIPELINES
     from . import execution
+    from .memory import MemoryWatch
 
     progress = Progress(send)
-    try:
-        report.take(execution.summary(execution.execute(request, progress, PIPELINES)))
-    except BaseException:
-        _end_children()
-        raise
-    finally:
-        report.timings_s = report.timings_s or {k: round(v, 3) for k, v in progress.timings_s.items()}
-        report.warnings = report.warnings or progress.warnings
-        report.peak_memory_bytes = tuning.peak_memory_bytes()
+    with MemoryWatch() as memory:
+        try:
+            result = execution.execute(request, progress, PIPELINES)
+            report.take(execution.summary(result, memory.peak_bytes))
+        except BaseException:
+            report.timings_s = {name: round(value, 3) for name, value in progress.timings_s.items()}
+            report.warnings = progress.warnings
+            report.peak_memory_bytes = memory.peak_bytes
+            _end_children()
+            raise
 
 
 def run_in_worker(worker: Worker, request: Request, send: Callable[[Message], None], report: Report) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How an engine process treats the machine: memory kept by the C library, number of threads, priority, peak memory.
+"""How an engine process treats the machine: memory kept by the C library, number of threads, priority.
 
 Freed memory is kept because torch on a CPU allocates large temporaries for every operation and handing each one back to
 the system costs page faults; keeping it made CPU paths 1.5 to 4.5 times faster where it was measured (docs/ARCHITECTURE.md).
@@ -56,20 +56,6 @@ def give_memory_back() -> None:
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident size of this process so far plus that of its largest ended child: an upper bound of the peak."""
-    if sys.platform == "win32":
-        import psutil  # the engine has it; Blender's Python does not, and does not ask
-
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * sum(
-        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
 
 
 def _glibc() -> ctypes.CDLL | None:

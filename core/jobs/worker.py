@@ -29,6 +29,7 @@ from ..errors import MaquetteError
 from ..pipelines import PIPELINES
 from ..progress import Progress
 from . import execution, failures, messages, tuning, warm
+from .memory import MemoryWatch
 from .messages import Message
 from .request import LOG_FILE, Request
 
@@ -111,11 +112,17 @@ class Service:
 
         progress = Progress(send, lambda: self._ending or job in self._cancelled)
         send({"type": "started"})
-        with _log_into(folder / LOG_FILE):
+        with _log_into(folder / LOG_FILE), MemoryWatch() as memory:
             try:
                 request = Request.read(folder)
                 result = execution.execute(request, progress, self._pipelines, announce)
-                send({"type": messages.DONE, "result": request.out, "report": execution.summary(result)})
+                send(
+                    {
+                        "type": messages.DONE,
+                        "result": request.out,
+                        "report": execution.summary(result, memory.peak_bytes),
+                    }
+                )
             except Exception as error:  # the border of the process: every fault becomes a message
                 if not isinstance(error, MaquetteError):
                     log.exception("the job failed")
@@ -123,7 +130,7 @@ class Service:
                 report = {
                     "timings_s": progress.timings_s,
                     "warnings": progress.warnings,
-                    "peak_memory_bytes": tuning.peak_memory_bytes(),
+                    "peak_memory_bytes": memory.peak_bytes,
                 }
                 failed = {**known.as_json(), "exit_code": known.exit_code, "report": report}
                 send({"type": messages.FAILED, **failed})
