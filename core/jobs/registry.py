@@ -80,6 +80,7 @@ class Registry:
         self.entries: list[Entry] = []
         """All jobs of this session in the order they were submitted, until `forget`."""
         self.idle_s = idle_s
+        """Counts for the next worker."""
         self._engine = engine
         self._grace_s = grace_s
         self._make_worker = make_worker
@@ -179,6 +180,7 @@ class Registry:
             self._worker = None
         if self._worker is None:
             self._worker = self._make_worker(python, self.idle_s)
+        self._worker.idle_s = self.idle_s
         return self._worker
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import uuid
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +16,7 @@ from . import places
 
 REQUEST_FILE = "request.json"
 LOG_FILE = "log.txt"
+_JOBS_KEPT = 100  # logs and previews; results lie elsewhere
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ class Request:
 
 
 def new_job_folder() -> Path:
-    """An empty folder for one job in the data folder; its name sorts by time."""
-    path = places.folder("jobs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
+    """An empty folder for one job in the data folder; its name sorts by time. The oldest ones go."""
+    parent = places.folder("jobs")
+    for old in sorted(parent.iterdir())[: -_JOBS_KEPT + 1]:
+        shutil.rmtree(old, ignore_errors=True)
+    path = parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
     path.mkdir()
     return path

@@ -16,18 +16,19 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import Cancelled, MaquetteError, MissingError
-from . import bootstrap, failures, messages, places, tuning
+from . import failures, messages, places, tuning
 from .messages import DONE, FAILED, Message
 from .process_tree import ProcessTree
 from .request import Request, new_job_folder
 
 log = logging.getLogger(__name__)
 
+BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+"""Never imported here: it gives the package a second name, which Blender would list as a fault of the extension."""
 CANCEL_GRACE_S = 1.2
 """How long a cancelled job may take to stop by itself before its process tree is ended; with the time to end the tree
 a cancel stays below two seconds."""
@@ -43,10 +44,13 @@ class Worker:
         script: another first file; for tests.
     """
 
-    def __init__(self, python: Path, idle_s: float = 600.0, script: Path = Path(bootstrap.__file__)) -> None:
+    def __init__(self, python: Path, idle_s: float = 600.0, script: Path = BOOTSTRAP) -> None:
         self.python = Path(python)
+        self.idle_s = idle_s
+        """Counts from the next start on."""
         self.log_file: Path | None = None
-        self._arguments: Sequence[str] = (str(script), "core.jobs.worker", "--idle", str(idle_s))
+        """Of the latest process: what it said outside of jobs."""
+        self._script = script
         self._tree: ProcessTree | None = None
         self._inbox: queue.Queue[Message] = queue.Queue()
         self._reader: threading.Thread
@@ -72,7 +76,16 @@ class Worker:
             return
         self.log_file = _new_log_file()
         self._killings = failures.memory_killings()
-        command = [str(self.python), "-I", "-X", "utf8", *self._arguments]
+        command = [
+            str(self.python),
+            "-I",
+            "-X",
+            "utf8",
+            str(self._script),
+            "core.jobs.worker",
+            "--idle",
+            str(self.idle_s),
+        ]
         try:
             self._tree = ProcessTree(command, tuning.engine_environment(os.environ), self.log_file)
         except OSError as error:

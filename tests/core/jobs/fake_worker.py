@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A worker whose verbs misbehave on purpose; started by the tests in place of `bootstrap.py`."""
 
-import errno
 import os
 import runpy
 import signal
@@ -63,17 +62,12 @@ def stuck(request, folder, progress):
 
 
 def memory(request, folder, progress):
-    raise MemoryError("Unable to allocate 1 TiB")
-
-
-def torch_memory(request, folder, progress):
-    raise RuntimeError(
-        "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
-    )
+    bytearray(1 << 60)
 
 
 def disk(request, folder, progress):
-    raise OSError(errno.ENOSPC, "No space left on device", "base_color.png")
+    with open("/dev/full", "wb") as full:
+        full.write(b"x" * 100_000)
 
 
 def fault(request, folder, progress):
@@ -88,12 +82,21 @@ def segfault(request, folder, progress):
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def forked(request, folder, progress):
+    """Dies and leaves a child that holds every pipe of its parent open."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+    Path(request.settings["pids"]).write_text(f"{os.getpid()} {child}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def killed(request, folder, progress):
     (folder / "half.bin").write_bytes(b"x")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-VERBS = (echo, noisy, busy, stuck, memory, torch_memory, disk, fault, bad_input, segfault, killed)
+VERBS = (echo, noisy, busy, stuck, memory, disk, fault, bad_input, segfault, forked, killed)
 
 if __name__ == "__main__":
     # The command line's tests reach some of them through its own verbs.

@@ -29,7 +29,7 @@ def submit(registry, folder, verb, name=""):
 
 
 def poll_until(registry, condition):
-    ends, changed = time.monotonic() + 60, []
+    ends, changed = time.monotonic() + 20, []
     while not condition():
         assert time.monotonic() < ends, [(e.title, e.state) for e in registry.entries]
         changed += [(entry.title, entry.state) for entry in registry.poll()]
