@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from maquette.core.models.lrm.openlrm import ENCODERS, OpenLRM, OpenLRMConfig, layout_of
 from maquette.core.models.lrm.triposr import LAYOUT, TripoSR
+from maquette.core.models.sparseneus import model as sparseneus_model
 from maquette.core.models.zero123 import layouts as zero123_layouts
 from maquette.core.models.zero123.model import Zero123
 
@@ -35,6 +36,11 @@ def zero123() -> Shapes:
     return zero123_layouts.public_shapes(Zero123())
 
 
+def sparseneus() -> Shapes:
+    """One-2-3-45/code, ckpt_215000.pth."""
+    return sparseneus_model.LAYOUT.public_shapes(sparseneus_model.SparseNeuS())
+
+
 MODELS: dict[str, Callable[[], Shapes]] = {
     "triposr": triposr,
     "openlrm_small_1.1": openlrm("1.1", "dinov2_vits14_reg", 512, 12, 8, 32),
@@ -43,6 +49,7 @@ MODELS: dict[str, Callable[[], Shapes]] = {
     "openlrm_small_1.0": openlrm("1.0", "facebook/dino-vitb16", 768, 12, 12, 32),
     "openlrm_base_1.0": openlrm("1.0", "facebook/dino-vitb16", 1024, 12, 16, 40),
     "zero123_ldm": zero123,
+    "one2345_sparseneus_lod0": sparseneus,
 }
 
 

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from . import lrm_diffusion, lrm_keys, lrm_objects, mise, onet
+from . import convonet, lrm_diffusion, lrm_keys, lrm_objects, lrm_one2345, mise, onet
 from .fixture import Check
 
 FAMILIES: tuple[dict[str, Check], ...] = (
     onet.CHECKS,
+    convonet.CHECKS,
     mise.CHECKS,
     lrm_objects.CHECKS,
     lrm_diffusion.CHECKS,
+    lrm_one2345.CHECKS,
     lrm_keys.CHECKS,
 )
 """The `CHECKS` of each family's module."""
