@@ -54,7 +54,9 @@ class MatchCheck:
         return set(np.flatnonzero(wrong).tolist())
 
 
-def check_matches(model: SparseModel, pairs: list[Pair], keypoints: dict[str, NDArray[np.float32]]) -> MatchCheck:
+def check_matches(
+    model: SparseModel, pairs: list[Pair], keypoints: dict[str, NDArray[np.float32]]
+) -> MatchCheck:
     """Compare all verified matches between pictures of `model` with its cameras."""
     row = {name: number for number, name in enumerate(model.images)}
     rays = {name: _rays(model, number, keypoints[name]) for name, number in row.items()}

@@ -19,7 +19,11 @@ FEWEST = 15
 
 
 def add_images(
-    model: SparseModel, lens_rows: dict[str, int], pairs: list[Pair], keypoints: dict[str, NDArray[np.float32]], seed: int
+    model: SparseModel,
+    lens_rows: dict[str, int],
+    pairs: list[Pair],
+    keypoints: dict[str, NDArray[np.float32]],
+    seed: int,
 ) -> SparseModel:
     """Add every picture of `lens_rows` that the points can place; each new one helps the next.
 

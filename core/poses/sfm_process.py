@@ -27,7 +27,13 @@ log = logging.getLogger(__name__)
 
 _CHILD = Path(__file__).with_name("sfm_child.py")
 # Where each step of the child begins and how far it reaches, as shares of the call's progress.
-_STEPS = {"extract": (0.0, 0.3), "match": (0.3, 0.7), "global": (0.7, 0.85), "incremental": (0.85, 1.0), "done": (1.0, 1.0)}
+_STEPS = {
+    "extract": (0.0, 0.3),
+    "match": (0.3, 0.7),
+    "global": (0.7, 0.85),
+    "incremental": (0.85, 1.0),
+    "done": (1.0, 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,9 @@ def run_sfm(
     return _read_result(folder)
 
 
-def _run_child(request: Path, log_file: Path, progress: Progress, span: tuple[float, float], limit_s: float) -> None:
+def _run_child(
+    request: Path, log_file: Path, progress: Progress, span: tuple[float, float], limit_s: float
+) -> None:
     steps: queue.Queue[str] = queue.Queue()
     with log_file.open("wb") as errors:
         child = subprocess.Popen(
@@ -138,7 +146,9 @@ def _run_child(request: Path, log_file: Path, progress: Progress, span: tuple[fl
         log.error("structure from motion ended with %s:\n%s", child.returncode, tail)
         if "No module named 'pycolmap'" in tail:
             raise MissingError(
-                "SFM_MISSING", "The engine has no pycolmap, which finds the cameras.", "Set up the engine again."
+                "SFM_MISSING",
+                "The engine has no pycolmap, which finds the cameras.",
+                "Set up the engine again.",
             )
         raise FailedError(
             "SFM_CRASHED",
@@ -206,13 +216,18 @@ def _read_result(folder: Path) -> SfmResult:
     pairs = [Pair(p["a"], p["b"], p["kind"], arrays[f"matches/{n}"]) for n, p in enumerate(listing["pairs"])]
     models = []
     for number, item in enumerate(listing["models"]):
-        part = {key.split("/")[1]: value for key, value in arrays.items() if key.startswith(f"model{number}/")}
+        part = {
+            key.split("/")[1]: value for key, value in arrays.items() if key.startswith(f"model{number}/")
+        }
         models.append(_model(item["mapper"], item["images"], part, keypoints))
     return SfmResult(models, keypoints, pairs)
 
 
 def _model(
-    mapper: str, images: list[str], part: dict[str, NDArray[np.float64]], keypoints: dict[str, NDArray[np.float32]]
+    mapper: str,
+    images: list[str],
+    part: dict[str, NDArray[np.float64]],
+    keypoints: dict[str, NDArray[np.float32]],
 ) -> SparseModel:
     focal, cx, cy, k1 = part["lenses"].T  # SIMPLE_RADIAL
     zero = np.zeros_like(focal)

@@ -103,7 +103,11 @@ def make_copies(
         if same is not None:
             repeats[photo.name] = same.photo.name
             continue
-        key = (photo.width, photo.height, round(100 * (photo.focal_px or 0.0) / max(photo.width, photo.height)))
+        key = (
+            photo.width,
+            photo.height,
+            round(100 * (photo.focal_px or 0.0) / max(photo.width, photo.height)),
+        )
         group = groups.setdefault(key, f"g{len(groups)}")
         scale = width / photo.width
         focal = photo.focal_px * scale if photo.focal_px else GUESSED_FOCAL * max(width, height)

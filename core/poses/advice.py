@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to tell the artist: why there is no model, why a photo has no camera, and which photos would help."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InputError
+from .candidate import Candidate
+from .grading import Evidence
+from .sfm_process import SfmResult
+from .working_copies import Copy, WorkingSet
+
+FEW_FEATURES = 150
+"""Per picture; below, matching is luck."""
+
+
+def why_no_model(found: SfmResult) -> InputError:
+    """The typed error for a set without any model."""
+    counts = [len(points) for points in found.keypoints.values()]
+    strong = [pair for pair in found.pairs if len(pair.matches) >= 50]
+    flat = [pair for pair in strong if "PLANAR" in pair.kind or "PANORAMIC" in pair.kind]
+    if strong and len(flat) > 0.7 * len(strong):
+        return InputError(
+            "NO_PARALLAX",
+            "The photos overlap, but the camera only turned on the spot or all of them show one flat surface.",
+            "Step sideways between photos: the camera has to move around the object.",
+        )
+    if np.median(counts) < FEW_FEATURES:
+        return InputError(
+            "LOW_TEXTURE",
+            f"The photos show too little texture to find the cameras ({int(np.median(counts))} features per photo).",
+            "Put the object on a newspaper or another patterned surface, or use sharper photos.",
+        )
+    return InputError(
+        "NO_OVERLAP",
+        "The photos do not overlap enough to find the cameras.",
+        "Take more photos of the same object, with steps under 20 degrees from one to the next.",
+    )
+
+
+def why_failed(names: list[str], working: WorkingSet, found: SfmResult) -> dict[str, str]:
+    """Photo -> reason, for photos without a camera."""
+    copy_of = {copy.photo.name: copy for copy in working.copies}
+    out = {}
+    for name in names:
+        copy = copy_of.get(working.repeats.get(name, name))
+        if copy is None:
+            continue
+        features = len(found.keypoints.get(copy.name, ()))
+        matches = [len(pair.matches) for pair in found.pairs if copy.name in (pair.a, pair.b)]
+        if features < FEW_FEATURES:
+            out[name] = f"shows too little texture ({features} features)"
+        elif max(matches, default=0) < 30:
+            out[name] = "shares no view with the other photos"
+        else:
+            out[name] = "shares too little view with the others, or its place contradicts them"
+    return out
+
+
+def advise(
+    candidate: Candidate,
+    evidence: Evidence,
+    copies: dict[str, Copy],
+    failed: dict[str, str],
+    focal_known: bool,
+) -> list[str]:
+    """Instructions, most useful first; empty when there is nothing to improve."""
+    out = []
+    names = [copies[name].photo.name for name in candidate.model.images]
+    if failed:
+        some = ", ".join(sorted(failed)[:4]) + (" ..." if len(failed) > 4 else "")
+        out.append(
+            f"{len(failed)} of {len(failed) + len(names)} photos have no camera ({some}): remove them if they show "
+            "something else, or add photos between them and the others (steps under 20 degrees)."
+        )
+    if candidate.photo_mean < 0.10 and np.isfinite(candidate.photos).any():
+        out.append(
+            "The cameras do not agree with the photos: two sides or parts may look alike. Mask the background, or add "
+            "photos with smaller steps."
+        )
+    lonely = [names[i] for i in np.flatnonzero(candidate.matches.neighbours < 2)]
+    if lonely and len(names) > 2:
+        out.append(f"Only one other photo overlaps with {', '.join(lonely[:4])}: add photos beside it.")
+    if np.median(evidence.points) < 100:
+        out.append(
+            "Little texture was found: a patterned surface under the object makes the cameras more exact."
+        )
+    spread = candidate.adjusted.lens[:, 0] / candidate.model.lenses[:, 0]
+    if not focal_known and float(spread.max()) > 0.03:
+        out.append(
+            "The focal length is uncertain: add photos from nearer and farther, or keep the photos' EXIF data."
+        )
+    return out
