@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from maquette.core.models.loftr import network as loftr_network
 from maquette.core.models.lrm.openlrm import ENCODERS, OpenLRM, OpenLRMConfig, layout_of
 from maquette.core.models.lrm.triposr import LAYOUT, TripoSR
 from maquette.core.models.sparseneus import model as sparseneus_model
@@ -41,6 +42,11 @@ def sparseneus() -> Shapes:
     return sparseneus_model.LAYOUT.public_shapes(sparseneus_model.SparseNeuS())
 
 
+def loftr() -> Shapes:
+    """indoor_ds_new.ckpt without its prefix."""
+    return loftr_network.LAYOUT.public_shapes(loftr_network.LoFTR())
+
+
 MODELS: dict[str, Callable[[], Shapes]] = {
     "triposr": triposr,
     "openlrm_small_1.1": openlrm("1.1", "dinov2_vits14_reg", 512, 12, 8, 32),
@@ -50,6 +56,7 @@ MODELS: dict[str, Callable[[], Shapes]] = {
     "openlrm_base_1.0": openlrm("1.0", "facebook/dino-vitb16", 1024, 12, 16, 40),
     "zero123_ldm": zero123,
     "one2345_sparseneus_lod0": sparseneus,
+    "loftr_indoor_ds": loftr,
 }
 
 

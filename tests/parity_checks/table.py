@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import convonet, lrm_diffusion, lrm_keys, lrm_objects, lrm_one2345, mise, onet
+from . import convonet, lrm_diffusion, lrm_keys, lrm_matching, lrm_objects, lrm_one2345, mise, onet
 from .fixture import Check
 
 FAMILIES: tuple[dict[str, Check], ...] = (
@@ -13,6 +13,7 @@ FAMILIES: tuple[dict[str, Check], ...] = (
     lrm_objects.CHECKS,
     lrm_diffusion.CHECKS,
     lrm_one2345.CHECKS,
+    lrm_matching.CHECKS,
     lrm_keys.CHECKS,
 )
 """The `CHECKS` of each family's module."""
