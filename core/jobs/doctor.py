@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FailedError, MissingError
-from . import bootstrap, tuning
+from . import tuning
+from .runner import BOOTSTRAP
 
 LIBRARIES = {
     "torch": "torch", "numpy": "numpy", "scipy": "scipy", "PIL": "pillow", "cv2": "opencv-python-headless",
@@ -36,7 +37,7 @@ def examine(python: Path) -> dict[str, Any]:
     Raises:
         MissingError: ENGINE_MISSING. FailedError: ENGINE_BROKEN.
     """
-    command = [str(python), "-I", "-X", "utf8", bootstrap.__file__, "core.jobs.doctor"]
+    command = [str(python), "-I", "-X", "utf8", str(BOOTSTRAP), "core.jobs.doctor"]
     try:
         run = subprocess.run(
             command,
