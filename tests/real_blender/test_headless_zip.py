@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.real_blender
+
 PHOTOS = sorted((ROOT / "tests" / "data" / "example_photos").glob("*.jpg"))
 
 LOOK = """
@@ -31,19 +33,28 @@ print("FOUND " + json.dumps({
 }))
 """
 
+GUEST = """
+import addon_utils, bpy, json, os, sys
+name = "bl_ext.user_default.maquette"
+root = os.path.dirname(sys.modules[name].__file__)
+inside = [key for key, module in sys.modules.items() if (getattr(module, "__file__", None) or "").startswith(root)]
+kinds = lambda: [kind for kind in dir(bpy.types) if kind.startswith("MAQUETTE")]
+found = {
+    "outside_bl_ext": [key for key in inside if not key.startswith("bl_ext.")],
+    "sys_path": [path for path in sys.path if path.startswith(root)],
+    "heavy": [key for key in ("torch", "scipy", "trimesh", "PIL", "cv2", "pycolmap") if key in sys.modules],
+    "classes": len(kinds()),
+}
+addon_utils.disable(name)
+found["left"] = kinds() + [key for key in ("Scene", "Object") if hasattr(getattr(bpy.types, key), "maquette")]
+print("FOUND " + json.dumps(found))
+"""
 
-@pytest.fixture(scope="module", params=["4.3", "5.2"])
-def blender(request, tmp_path_factory):
-    """`blender(*arguments)` -> the finished process; the extension is installed from the zip, in a user folder of its own."""
-    tool = ROOT.parent / "shared" / "tools" / "real-blender"
-    if not tool.is_file():
-        pytest.skip("needs ../shared/tools/real-blender")
-    place = subprocess.run(
-        [tool, "where", request.param], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    if not (Path(place) / ".ready").exists():
-        pytest.skip(f"needs `real-blender install {request.param}`")
-    user = tmp_path_factory.mktemp(f"blender-{request.param}")
+
+@pytest.fixture(scope="module")
+def blender(tool, version, archive, tmp_path_factory):
+    """`blender(*arguments)` -> the finished process; the zip is installed in a user folder of its own."""
+    user = tmp_path_factory.mktemp(f"blender-{version}")
     environment = os.environ | {
         "BLENDER_USER_RESOURCES": str(user / "resources"),
         "MAQUETTE_DATA": str(user / "data"),
@@ -52,7 +63,7 @@ def blender(request, tmp_path_factory):
     (user / "resources").mkdir()
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [str(part) for part in (tool, "run", request.param, *arguments)]
+        command = [str(part) for part in (tool, "run", version, *arguments)]
         return subprocess.run(
             command,
             env=environment,
@@ -63,23 +74,27 @@ def blender(request, tmp_path_factory):
             stdin=subprocess.DEVNULL,
         )
 
-    built = run("--command", "extension", "build", "--source-dir", ROOT, "--output-dir", user)
-    assert built.returncode == 0, built.stdout + built.stderr
-    installed = run(
-        "--command",
-        "extension",
-        "install-file",
-        "-r",
-        "user_default",
-        "--enable",
-        next(user.glob("maquette-*.zip")),
-    )
+    installed = run("--command", "extension", "install-file", "-r", "user_default", "--enable", archive)
     assert installed.returncode == 0, installed.stdout + installed.stderr
     assert "Traceback" not in installed.stdout + installed.stderr
     return run
 
 
-@pytest.mark.real_blender
+def told(done: subprocess.CompletedProcess[str]) -> dict:
+    """What a script above printed."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))
+    return json.loads(line.removeprefix("FOUND "))
+
+
+def test_a_quiet_guest(blender, tmp_path):
+    """Blender lists extensions that put modules or paths outside their own; leaving takes everything along."""
+    (tmp_path / "guest.py").write_text(GUEST, encoding="utf-8")
+    found = told(blender("-b", "--python-exit-code", "1", "-P", tmp_path / "guest.py"))
+    assert found.pop("classes") > 3
+    assert found == {"outside_bl_ext": [], "sys_path": [], "heavy": [], "left": []}
+
+
 @pytest.mark.timeout(900)
 def test_photos_to_blend_with_spaces_and_umlauts_in_the_path(blender, tmp_path):
     folder = tmp_path / "Fotos für später"
@@ -97,9 +112,9 @@ def test_photos_to_blend_with_spaces_and_umlauts_in_the_path(blender, tmp_path):
     assert report["metrics"]["silhouette_iou"] > 0.9
 
     (tmp_path / "look.py").write_text(LOOK, encoding="utf-8")
-    looked = blender("-b", tmp_path / "scene.blend", "--python-exit-code", "1", "-P", tmp_path / "look.py")
-    line = next(line for line in looked.stdout.splitlines() if line.startswith("FOUND "))
-    found = json.loads(line.removeprefix("FOUND "))
+    found = told(
+        blender("-b", tmp_path / "scene.blend", "--python-exit-code", "1", "-P", tmp_path / "look.py")
+    )
     assert len(found["faces"]) == 1
     assert found["faces"][0] > 1000
     assert found["seen"] == [True]
@@ -110,7 +125,6 @@ def test_photos_to_blend_with_spaces_and_umlauts_in_the_path(blender, tmp_path):
     assert found["active"]
 
 
-@pytest.mark.real_blender
 @pytest.mark.timeout(300)
 def test_bad_input_has_the_exit_code_of_the_command_line(blender, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"not a picture")
