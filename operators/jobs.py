@@ -16,7 +16,7 @@ import bpy
 
 from ..core.jobs import places
 from ..core.jobs.environment import engine_python
-from ..core.jobs.registry import DONE, Entry, Registry
+from ..core.jobs.registry import CANCELLED, DONE, Entry, Registry
 from ..core.jobs.request import Request
 from ..core.jobs.runner import Worker
 from . import engine
@@ -106,6 +106,8 @@ def _tick() -> float | None:
     for entry in changed:
         if entry.state == DONE and ours and ours.import_when_done:
             _to_import[entry.id] = time.monotonic() + IMPORT_PATIENCE_S
+        elif entry.state == CANCELLED:
+            forget(entry.id)
     imported = _import_finished()
     setup = engine.engine_setup()
     setup_spoke = setup is not None and setup.poll()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from ..core.jobs.registry import CANCELLED, DONE, FAILED, QUEUED, Entry
+from ..core.jobs.registry import DONE, FAILED, QUEUED, Entry
 from ..operators import jobs
 from .images import Sidebar
 from .text import draw_text, duration
@@ -35,7 +35,7 @@ class MAQUETTE_PT_progress(Sidebar, bpy.types.Panel):
 
 
 def _icon(entry: Entry) -> str:
-    return {QUEUED: "SORTTIME", DONE: "CHECKMARK", FAILED: "CANCEL", CANCELLED: "X"}.get(entry.state, "PLAY")
+    return {QUEUED: "SORTTIME", DONE: "CHECKMARK", FAILED: "CANCEL"}.get(entry.state, "PLAY")
 
 
 def _draw_state(box: bpy.types.UILayout, context: bpy.types.Context, entry: Entry) -> None:
@@ -45,8 +45,6 @@ def _draw_state(box: bpy.types.UILayout, context: bpy.types.Context, entry: Entr
         draw_text(box, context, f"{entry.error['message']} {entry.error['remedy']}")
         if entry.log_file:
             box.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(entry.log_file)
-    elif entry.state == CANCELLED:
-        box.label(text="Cancelled")
     else:
         if entry.state == QUEUED:
             box.label(text="Waiting")

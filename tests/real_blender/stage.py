@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs inside the windowed Blender (`-P stage.py -- FOLDER`): opens our sidebar tab, puts the stand-in engine in place,
+
+fills the photo list, and writes what is going on to FOLDER/state.json four times a second for the test outside.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import bpy
+
+FOLDER = Path(sys.argv[sys.argv.index("--") + 1])
+ORDERS = FOLDER / "orders"
+"""Python files that the test puts here are run in order, inside a window's context, and renamed to *.done."""
+STAND_IN = FOLDER / "stand_in_engine.py"
+PACKAGE = "bl_ext.user_default.maquette"
+
+
+def module(name):
+    return sys.modules[f"{PACKAGE}.{name}"]
+
+
+def viewport():
+    window = bpy.context.window_manager.windows[0]
+    area = max((a for a in window.screen.areas if a.type == "VIEW_3D"), key=lambda a: a.width)
+    return window, area, next(r for r in area.regions if r.type == "UI")
+
+
+def open_sidebar():
+    _, area, _ = viewport()
+    area.spaces[0].show_region_ui = True
+    if STAND_IN.is_file():
+        jobs, runner = module("operators.jobs"), module("core.jobs.runner")
+        jobs.make_worker = functools.partial(runner.Worker, script=STAND_IN)
+    photos = sorted((FOLDER / "photos").iterdir())
+    module("operators.inputs").list_photos(bpy.context.scene, photos)
+
+
+def choose_tab():
+    _, _, region = viewport()
+    try:
+        region.active_panel_category = "Maquette"
+    except AttributeError:  # not drawn yet, so it has no tabs
+        return 0.5
+    region.tag_redraw()
+    return None
+
+
+def report():
+    jobs = module("operators.jobs")
+    _, area, region = viewport()
+    state = {
+        "time": time.time(),
+        "pid": os.getpid(),
+        "jobs": [
+            {"title": e.title, "state": e.state, "stage": e.stage, "progress": e.progress, "error": e.error}
+            for e in jobs.entries()
+        ],
+        "worker": jobs._registry._worker.pid if jobs._registry and jobs._registry._worker else None,
+        "objects": sorted(o.name for o in bpy.data.objects),
+        "datablocks": {
+            k: len(getattr(bpy.data, k)) for k in ("meshes", "images", "materials", "cameras", "collections")
+        },
+        "camera": bpy.context.scene.camera.name if bpy.context.scene.camera else None,
+        "render": [bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y],
+        "view": area.spaces[0].region_3d.view_perspective,
+        "tab": region.active_panel_category,
+        "panel": [region.x, region.y, region.width, region.height],
+        "modal": [o.bl_idname for o in bpy.context.window_manager.windows[0].modal_operators],
+        "version": list(bpy.app.version),
+    }
+    temporary = FOLDER / "state.part"
+    temporary.write_text(json.dumps(state))
+    temporary.replace(FOLDER / "state.json")
+    obey()
+    return 0.25
+
+
+def obey():
+    for order in sorted(ORDERS.glob("*.py")):
+        window, area, _ = viewport()
+        region = next(r for r in area.regions if r.type == "WINDOW")
+        try:
+            with bpy.context.temp_override(window=window, area=area, region=region):
+                exec(compile(order.read_text(), order.name, "exec"), {"bpy": bpy, "module": module})
+        except Exception:  # noqa: BLE001 - told to the test
+            (FOLDER / f"{order.stem}.error").write_text(traceback.format_exc())
+        order.rename(order.with_suffix(".done"))
+
+
+ORDERS.mkdir(exist_ok=True)
+bpy.context.preferences.view.show_splash = False
+bpy.app.timers.register(open_sidebar, first_interval=0.5)
+bpy.app.timers.register(choose_tab, first_interval=1.5)
+bpy.app.timers.register(report, first_interval=3.5, persistent=True)

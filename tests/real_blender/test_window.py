@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Click, watch, cancel, finish, undo, crash: the built extension in a real Blender's window, engine stood in for.
+
+Run it with `-m real_blender`; pictures of every step lie in pytest's temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.real_blender.window import Window
+
+pytestmark = [pytest.mark.real_blender, pytest.mark.timeout(600)]
+
+# Pixels below the sidebar's upper edge, with six photos listed. The same in 4.3 and 5.2.
+IMAGE_TO_MESH, CANCEL, IMPORT, VIEW_THROUGH_PHOTO = 207, 532, 502, 686
+NEW = {"Ball", "Ball Root", *(f"photo {i}" for i in range(6))}
+
+
+@pytest.fixture
+def window(tool, version, stage_folder, archive):
+    """Blender with our tab open, six photos in the list and the default cube hidden."""
+    window = Window(tool, version, stage_folder, archive, seconds=6.0)
+    try:
+        window.order("bpy.data.objects['Cube'].hide_set(True); bpy.ops.ed.undo_push(message='hidden')")
+        yield window
+    finally:
+        window.close()
+
+
+def running(state):
+    return (
+        bool(state["jobs"]) and state["jobs"][0]["state"] == "running" and state["jobs"][0]["progress"] > 0.1
+    )
+
+
+def leftovers(window):
+    results = window.folder / "data" / "results"
+    return list(results.iterdir()) if results.is_dir() else []
+
+
+def test_click_watch_finish_look_undo(window):
+    before = window.state()
+    window.shot("1 before")
+    window.click_panel(IMAGE_TO_MESH)
+    state = window.wait(running)
+    assert state["jobs"][0]["stage"] in ("masks", "cameras", "field", "texture")
+    assert set(state["objects"]) == set(before["objects"])  # nothing before it is done
+    window.shot("2 progress")
+    state = window.wait(lambda s: not s["jobs"])
+    assert set(state["objects"]) - set(before["objects"]) == NEW
+    assert (state["camera"], state["render"]) == ("photo 2", [256, 256])
+    window.mouse(600, 700)
+    time.sleep(3)  # the first textured drawing without a graphics card
+    window.shot("3 finished")
+    window.click_panel(VIEW_THROUGH_PHOTO)
+    window.wait(lambda s: s["view"] == "CAMERA")
+    window.shot("4 through the photo")
+    window.mouse(600, 700)
+    window.key("ctrl+z", "ctrl+z")  # the look through the photo, the import
+    state = window.wait(lambda s: set(s["objects"]) == set(before["objects"]))
+    for name in ("datablocks", "camera", "render"):
+        assert state[name] == before[name]
+    window.order("bpy.ops.ed.redo()")
+    state = window.wait(lambda s: set(s["objects"]) - set(before["objects"]) == NEW)
+    window.shot("5 redone")
+
+
+def test_cancel_by_button_and_by_escape(window):
+    before = window.state()
+    window.click_panel(IMAGE_TO_MESH)
+    window.wait(running)
+    window.click_panel(CANCEL)
+    window.wait(lambda s: not s["jobs"], seconds=3.0)
+    window.click_panel(IMAGE_TO_MESH)
+    state = window.wait(running)
+    assert state["modal"] == ["MAQUETTE_OT_listen_for_escape"]
+    window.mouse(600, 600)
+    window.key("Escape")
+    window.wait(lambda s: not s["jobs"], seconds=3.0)
+    window.mouse(610, 600)
+    state = window.wait(lambda s: s["modal"] == [], seconds=3.0)
+    assert state["objects"] == before["objects"]
+    assert state["datablocks"] == before["datablocks"]
+    assert leftovers(window) == []
+
+
+def test_result_waits_while_the_artist_is_in_edit_mode(window):
+    window.click_panel(IMAGE_TO_MESH)
+    window.wait(running)
+    window.order("bpy.data.objects['Cube'].hide_set(False); bpy.ops.object.mode_set(mode='EDIT')")
+    state = window.wait(lambda s: s["jobs"] and s["jobs"][0]["state"] == "done")
+    time.sleep(12)  # longer than jobs.IMPORT_PATIENCE_S
+    state = window.state()
+    assert "Ball" not in state["objects"]
+    window.shot("1 waiting")
+    window.click_panel(IMPORT)
+    assert "Ball" not in window.state()["objects"]  # greyed out in this mode
+    window.order("bpy.ops.object.mode_set(mode='OBJECT')")
+    window.click_panel(IMPORT)
+    window.wait(lambda s: "Ball" in s["objects"], seconds=10)
+
+
+def test_job_survives_another_file_and_does_not_land_in_it(window):
+    """The timer is persistent; a result of the old file waits for the artist's click in the new one."""
+    window.click_panel(IMAGE_TO_MESH)
+    window.wait(running)
+    window.order("bpy.ops.wm.read_homefile(load_ui=False)")
+    state = window.wait(lambda s: s["jobs"] and s["jobs"][0]["state"] == "done")
+    time.sleep(1)
+    assert "Ball" not in window.state()["objects"]
+    assert state["jobs"][0]["state"] == "done"
+    window.order(
+        "jobs = module('operators.jobs'); bpy.ops.maquette.import_result('INVOKE_DEFAULT', job=jobs.entries()[0].id)"
+    )
+    window.wait(lambda s: "Ball" in s["objects"], seconds=5)
+
+
+def test_worker_killed_at_ten_random_moments(window):
+    rng = random.Random(0)
+    before = window.state()
+    for _ in range(10):
+        window.click_panel(IMAGE_TO_MESH)
+        state = window.wait(lambda s: s["worker"] and s["jobs"])
+        time.sleep(rng.uniform(0.0, 3.0))
+        os.kill(state["worker"], signal.SIGKILL)
+        state = window.wait(lambda s: s["jobs"] and s["jobs"][0]["state"] == "failed", seconds=5)
+        error = state["jobs"][0]["error"]
+        assert error["message"]
+        assert error["remedy"]
+        assert state["objects"] == before["objects"]
+        assert leftovers(window) == []
+        window.order("j = module('operators.jobs'); [j.forget(e.id) for e in j.entries()]; j.redraw()")
+        window.wait(lambda s: not s["jobs"])
+    window.click_panel(IMAGE_TO_MESH)
+    window.wait(lambda s: "Ball" in s["objects"])
+
+
+def test_quitting_ends_the_engine(window):
+    window.click_panel(IMAGE_TO_MESH)
+    worker = window.wait(running)["worker"]
+    assert Path(f"/proc/{worker}").exists()
+    assert window.close() == 0
+    ends = time.monotonic() + 5
+    while Path(f"/proc/{worker}").exists():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+    assert leftovers(window) == []

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A windowed Blender on a virtual screen, driven from outside by mouse and keys; `stage.py` runs inside it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+DISPLAY = ":77"
+HEIGHT = 1000  # of the window, pixels
+
+
+class Window:
+    """Starts with the built zip installed in a user folder of its own; ends with all its processes.
+
+    Args:
+        tool: `real-blender`.
+        version: 4.3 or 5.2.
+        folder: gets the user folder, logs and pictures; holds `photos` and `result` (the stand-in's).
+        archive: the extension's zip.
+        seconds: how long the stand-in engine works; None: the real engine.
+    """
+
+    def __init__(self, tool: Path, version: str, folder: Path, archive: Path, seconds: float | None) -> None:
+        self.tool, self.version, self.folder = tool, version, folder
+        self.environment = {
+            **os.environ,
+            "BLENDER_USER_RESOURCES": str(folder / "user"),
+            "MAQUETTE_DATA": str(folder / "data"),
+            "MAQUETTE_ENGINE_PYTHON": sys.executable,
+            "MAQUETTE_TEST_RESULT": str(folder / "result"),
+            "MAQUETTE_TEST_SECONDS": str(seconds),
+            "MAQUETTE_TEST_ADDON": str(folder / "user" / "extensions" / "user_default" / "maquette"),
+        }
+        (folder / "user").mkdir()
+        (folder / "orders").mkdir()
+        if seconds is not None:
+            shutil.copy(HERE.parent / "blender" / "stand_in_engine.py", folder)
+        self._run(
+            "run", "--command", "extension", "install-file", "-r", "user_default", "--enable", str(archive)
+        )
+        self._lock = open(
+            Path(tempfile.gettempdir()) / "maquette-display.lock", "w"
+        )  # one virtual screen for all
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with open(folder / "blender.log", "w") as log:
+            self._process = subprocess.Popen(
+                [tool, "screen", version, "-P", HERE / "stage.py", "--", folder],
+                env=self.environment, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        self._orders = 0
+        try:
+            self._wait_for_sidebar()
+        except BaseException:
+            self._kill()
+            raise
+
+    def _wait_for_sidebar(self) -> None:
+        """It has tabs once it was drawn, and a still mouse draws nothing."""
+        for _ in range(60):
+            with contextlib.suppress(
+                OSError, ValueError, subprocess.CalledProcessError
+            ):  # no screen, no state yet
+                self.mouse(600, 700)
+                self.mouse(620, 710)
+                if self.state()["tab"] == "Maquette":
+                    return
+            time.sleep(0.5)
+        raise AssertionError((self.folder / "blender.log").read_text())
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._lock.close()
+
+    def _run(self, verb: str, *arguments: str) -> str:
+        command = [str(self.tool), verb, self.version, *arguments]
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout
+
+    def _xdo(self, *arguments: str) -> None:
+        self._run("shell", "env", f"DISPLAY={DISPLAY}", "xdotool", *arguments)
+
+    def state(self) -> dict:
+        """What stage.py last wrote."""
+        return json.loads((self.folder / "state.json").read_text())
+
+    def wait(self, condition, seconds: float = 30.0) -> dict:
+        """Until a condition on the state holds."""
+        ends = time.monotonic() + seconds
+        while True:
+            state = self.state()
+            if condition(state):
+                return state
+            assert self._process.poll() is None, (self.folder / "blender.log").read_text()
+            assert time.monotonic() < ends, state
+            time.sleep(0.1)
+
+    def mouse(self, x: int, y: int) -> None:
+        """Move the pointer; pixels from the top left."""
+        self._xdo("mousemove", str(x), str(y), "sleep", "0.2")
+
+    def click(self, x: int, y: int) -> None:
+        """Move there and press the left button; slow, as software OpenGL draws slowly."""
+        self._xdo(
+            "mousemove", str(x - 3), str(y), "sleep", "0.3", "mousemove", str(x), str(y), "sleep", "0.7"
+        )
+        self._xdo("mousedown", "1", "sleep", "0.15", "mouseup", "1", "sleep", "0.3")
+
+    def click_panel(self, down: int) -> None:
+        """Click in the middle of the sidebar, so many pixels below its upper edge."""
+        x, y, width, height = self.state()["panel"]
+        self.click(x + width // 2, HEIGHT - (y + height) + down)
+
+    def key(self, *keys: str) -> None:
+        """Press keys with the pointer where it is."""
+        for name in keys:
+            self._xdo("key", name, "sleep", "0.7")
+
+    def order(self, code: str) -> None:
+        """Run Python inside Blender and wait until it is done."""
+        self._orders += 1
+        name = f"{self._orders:03}"
+        part = self.folder / f"{name}.part"
+        part.write_text(code)
+        part.rename(self.folder / "orders" / f"{name}.py")
+        ends = time.monotonic() + 30
+        while not (self.folder / "orders" / f"{name}.done").exists():
+            assert time.monotonic() < ends, code
+            time.sleep(0.05)
+        error = self.folder / f"{name}.error"
+        assert not error.exists(), error.read_text()
+
+    def shot(self, name: str) -> Path:
+        """A picture of the screen, for people to look at."""
+        path = self.folder / f"{name}.png"
+        self._run("shell", "env", f"DISPLAY={DISPLAY}", "import", "-window", "root", str(path))
+        return path
+
+    def close(self) -> int:
+        """Quit as an artist does; returns Blender's exit status."""
+        if self._process.poll() is not None:
+            return self._process.returncode
+        with contextlib.suppress(AssertionError):
+            self.order(
+                "bpy.app.timers.register(lambda: bpy.ops.wm.quit_blender() and None, first_interval=0.3)"
+            )
+        try:
+            return self._process.wait(timeout=20)
+        finally:
+            self._kill()
