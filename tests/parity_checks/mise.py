@@ -185,7 +185,9 @@ def simplified(folder: Path) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray
             counts.setdefault(match[1], {})[match[2]] = entry["n_faces"]
     meshes = {}
     for case, labels in counts.items():
-        budgets = {label: min(found[label] for found in counts.values() if label in found) for label in labels}
+        budgets = {
+            label: min(found[label] for found in counts.values() if label in found) for label in labels
+        }
         descending = sorted(budgets, key=budgets.__getitem__, reverse=True)
         steps = Collapse(*mesh(fixture, run(fixture, case))).run([budgets[label] for label in descending])
         meshes |= {f"{case}_simplified{label}": made for label, made in zip(descending, steps, strict=True)}

@@ -104,7 +104,9 @@ def _area(a: Floats, b: Floats, p: Floats) -> Floats:
     return area
 
 
-def _nearest(source: Floats, source_normals: Floats, target: Floats, target_normals: Floats) -> tuple[Floats, Floats]:
+def _nearest(
+    source: Floats, source_normals: Floats, target: Floats, target_normals: Floats
+) -> tuple[Floats, Floats]:
     """Distance of each source point to the target cloud and absolute cosine between the two normals."""
     distance, index = cKDTree(target).query(source)
     cosine = np.abs((_unit(source_normals) * _unit(target_normals)[index]).sum(-1))

@@ -63,6 +63,8 @@ class Resnet18(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """image (B, 3, 224, 224) RGB 0..1 -> (B, c_dim)."""
-        mean, std = (torch.tensor(v, dtype=image.dtype, device=image.device)[:, None, None] for v in (MEAN, STD))
+        mean, std = (
+            torch.tensor(v, dtype=image.dtype, device=image.device)[:, None, None] for v in (MEAN, STD)
+        )
         condition: Tensor = self.fc(self.features((image - mean) / std))
         return condition

@@ -72,7 +72,11 @@ class ResnetBlockFC(nn.Module):
     """
 
     def __init__(
-        self, size_in: int, size_out: int | None = None, size_hidden: int | None = None, pointwise: bool = False
+        self,
+        size_in: int,
+        size_out: int | None = None,
+        size_hidden: int | None = None,
+        pointwise: bool = False,
     ) -> None:
         super().__init__()
         size_out = size_in if size_out is None else size_out

@@ -26,7 +26,9 @@ def v_from_polar(polar_deg: float) -> float:
 def point_on_sphere(u: Tensor, v: Tensor) -> Tensor:
     """u, v (...) in 0..1 -> (..., 3) unit vectors."""
     theta, phi = 2.0 * math.pi * u, torch.arccos(1.0 - 2.0 * v)
-    return torch.stack([torch.sin(phi) * torch.cos(theta), torch.sin(phi) * torch.sin(theta), torch.cos(phi)], -1)
+    return torch.stack(
+        [torch.sin(phi) * torch.cos(theta), torch.sin(phi) * torch.sin(theta), torch.cos(phi)], -1
+    )
 
 
 def look_at(eye: Tensor, target: Tensor | None = None) -> Tensor:
