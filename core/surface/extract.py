@@ -124,6 +124,7 @@ def extract_surface(
     Args:
         field: has geometry.
         settings: resolution, level, memory.
+        progress: told how far it is; asked whether to go on.
         seeds: (S, 3) points in the result's frame whose cells are refined whatever the coarse grid says.
 
     Returns:

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cleaning and the mesh report on small meshes whose numbers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+from maquette.core.surface.clean import CleanSettings, clean_mesh, decimate, fill_holes, repair, smooth
+from maquette.core.surface.report import mesh_report
+from maquette.core.types import Mesh
+
+
+def ball(radius=1.0, centre=(0, 0, 0), subdivisions=3):
+    shape = trimesh.creation.icosphere(subdivisions, radius)
+    return np.asarray(shape.vertices + centre, np.float32), np.asarray(shape.faces, np.int32)
+
+
+def joined(*parts):
+    start = np.cumsum([0] + [len(v) for v, _ in parts[:-1]])
+    return Mesh(
+        np.concatenate([v for v, _ in parts]),
+        np.concatenate([f + s for (_, f), s in zip(parts, start, strict=True)]).astype(np.int32),
+    )
+
+
+def test_report_of_a_box():
+    shape = trimesh.creation.box((1, 2, 3))
+    report = mesh_report(Mesh(np.asarray(shape.vertices, np.float32), np.asarray(shape.faces, np.int32)))
+    assert report["faces"] == 12 and report["vertices"] == 8 and report["parts"] == 1
+    assert report["watertight"] and report["holes"] == 0
+    assert report["area"] == pytest.approx(22) and report["volume"] == pytest.approx(6)
+    assert report["bounds"] == [[-0.5, -1.0, -1.5], [0.5, 1.0, 1.5]]
+
+
+def test_floaters_and_hollows_go():
+    v, f = ball(0.5, subdivisions=2)
+    mesh = joined(ball(), ball(0.1, (2, 0, 0)), (v, f[:, ::-1]), ball(0.5, (0, 3, 0)))
+    assert mesh_report(mesh)["parts"] == 4
+    clean = clean_mesh(mesh)
+    # The ball of a tenth has 1 % of the area and goes; the inner shell faces inwards and goes; the half ball stays.
+    assert mesh_report(clean)["parts"] == 2 and mesh_report(clean)["bounds"][1][1] == pytest.approx(
+        3.5, abs=1e-3
+    )
+    assert mesh_report(clean_mesh(mesh, CleanSettings(most_parts=1)))["parts"] == 1
+    assert mesh_report(clean_mesh(mesh, CleanSettings(smallest_part=0.0, drop_hollows=False)))["parts"] == 4
+
+
+def test_small_holes_are_filled_and_large_ones_stay():
+    vertices, faces = ball()
+    around = (faces == 5).any(1)  # the fan of five faces around one corner of the icosahedron
+    mesh = Mesh(vertices, faces[~around])
+    assert mesh_report(mesh)["holes"] == 1 and not mesh_report(mesh)["watertight"]
+    filled = mesh_report(fill_holes(repair(mesh), 100))
+    assert filled["watertight"] and filled["volume"] == pytest.approx(
+        mesh_report(Mesh(vertices, faces))["volume"], rel=0.01
+    )
+    assert mesh_report(fill_holes(mesh, 4))["holes"] == 1
+
+
+def test_repair_leaves_nothing_for_blender_to_find():
+    vertices = np.array(
+        [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1e-9, 0, 0], [np.nan, 0, 0], [7, 7, 7]], np.float32
+    )
+    faces = np.array(
+        [[0, 1, 2], [1, 2, 0], [4, 1, 2], [0, 1, 3], [0, 3, 1], [0, 4, 2], [1, 1, 2], [0, 1, 5], [0, 2, 3]],
+        np.int32,
+    )
+    mesh = repair(Mesh(vertices, faces))
+    # Vertex 4 is vertex 0: three copies of 012 leave one; 013 and 031 cancel; 042, 112 and the face with NaN go.
+    assert mesh.faces.tolist() == [[0, 1, 2], [0, 2, 3]] and len(mesh.vertices) == 4
+
+
+def test_taubin_keeps_the_volume_and_removes_noise():
+    vertices, faces = ball(subdivisions=4)
+    noisy = vertices * (1 + 0.01 * np.random.default_rng(0).normal(size=(len(vertices), 1))).astype(
+        np.float32
+    )
+    calm = smooth(Mesh(noisy, faces), 10)
+    rough = np.std(np.linalg.norm(noisy, axis=1)), np.std(np.linalg.norm(calm.vertices, axis=1))
+    assert rough[1] < 0.4 * rough[0]
+    assert mesh_report(calm)["volume"] == pytest.approx(4 / 3 * np.pi, rel=0.01)
+
+
+def test_decimation_keeps_to_the_budget_and_stays_closed():
+    vertices, faces = ball(subdivisions=5)
+    mesh = decimate(Mesh(vertices, faces), 2000)
+    assert 1800 <= len(mesh.faces) <= 2000 and mesh_report(mesh)["watertight"]
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).max() < 0.01
+
+
+def test_empty_stays_empty():
+    mesh = clean_mesh(Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)))
+    assert mesh.faces.shape == (0, 3) and mesh_report(mesh)["faces"] == 0
