@@ -65,8 +65,8 @@ def repair(mesh: Mesh, weld: float = 1e-6) -> Mesh:
     Vertices closer than `weld` times the mesh's extent become one; faces with a repeated corner or a corner that is not
     finite go; of several faces on the same three vertices at most one stays, none when they face each other.
     """
-    finite = np.isfinite(mesh.vertices).all(1)
-    faces = mesh.faces[finite[mesh.faces].all(1)]
+    finite = np.all(np.isfinite(mesh.vertices), axis=1)
+    faces = mesh.faces[np.all(finite[mesh.faces], axis=1)]
     vertices = np.where(finite[:, None], mesh.vertices, 0.0).astype(np.float32)
     if not len(faces):
         return Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))

@@ -160,7 +160,7 @@ def extract_surface(
 def _coarse(run: _Extraction) -> tuple[Lattice, Tensor]:
     """The coarsest lattice, known everywhere, and all its cells."""
     shape = tuple(n + 1 for n in run.coarse_cells)
-    lattice = Lattice(shape, run.device)  # type: ignore[arg-type]
+    lattice = Lattice(shape, run.device)
     points = torch.stack(
         torch.meshgrid(*(torch.arange(n, device=run.device) for n in shape), indexing="ij"), -1
     ).view(-1, 3)
@@ -218,7 +218,7 @@ def _refine(run: _Extraction, coarse: Lattice, chosen: Tensor, level: int) -> tu
     """Split the chosen cells; follow the surface wherever it leaves them. Returns the finer lattice and its cells."""
     stride = 2 ** (run.depth - level - 1)
     shape = tuple(n * 2 ** (level + 1) + 1 for n in run.coarse_cells)
-    fine = Lattice(shape, run.device)  # type: ignore[arg-type]
+    fine = Lattice(shape, run.device)
     lists = []
     while len(chosen):
         children = (2 * chosen[:, None] + CORNERS.to(run.device)).reshape(-1, 3)

@@ -21,7 +21,7 @@ def closed(faces):
 
 @pytest.mark.parametrize(
     "formula, most",
-    [(sphere(0.83), 0.3), (torus(0.6, 0.2), 0.25), (gyroid(5.0, 0.35), 1.0), (sphere(1.2), 0.5)],
+    [(sphere(0.83), 0.4), (torus(0.6, 0.2), 0.25), (gyroid(5.0, 0.35), 1.0), (sphere(1.2), 0.5)],
     ids=["sphere", "torus", "gyroid", "clipped by the box"],
 )
 def test_same_surface_as_the_dense_grid(formula, most):
