@@ -31,9 +31,9 @@ class LensPrior:
     """Of cx, cy around the picture's centre, as a share of the long side."""
     aspect: float = 0.002
     """Of fx / fy around 1."""
-    k1: float = 0.1
+    k1: float = 0.05
     k2: float = 0.1
-    tangential: float = 0.002
+    tangential: float = 0.0003
     """Of p1 and p2 around 0."""
     focal: float = 1.0
     """Of log f around the focal length given, for lenses whose focal is not known."""
@@ -63,7 +63,7 @@ def adjust(
     known: NDArray[np.bool_],
     prior: LensPrior | None = None,
     iterations: int = 12,
-    max_observations: int = 30_000,
+    max_observations: int = 20_000,
 ) -> Adjusted:
     """Refine poses, points and lenses together.
 
@@ -247,7 +247,7 @@ def _normal_equations(
     blocks = np.zeros((points, 3, 3))
     np.add.at(blocks, model.point_of, np.einsum("mki,mkj->mij", by_point, by_point))
     blocks += (damping + 1e-9) * blocks * np.eye(3) + 1e-12 * np.eye(3)
-    inverse = np.linalg.inv(blocks)
+    inverse: Floats = np.linalg.inv(blocks)
     point_right = (point_jacobian.T @ residual.ravel()).reshape(-1, 3)
     coupling = (camera_jacobian.T @ point_jacobian).tocsr()
     starts = np.arange(points + 1)

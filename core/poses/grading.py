@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..cameras import rotations
 from ..types import DOUBTFUL, GOOD
-from .candidate import Candidate
+from .candidate import CHANCE, Candidate
 from .sparse_model import SparseModel
 
 
@@ -22,8 +22,10 @@ class Limits:
     """Points an image sees."""
     match_share: float = 0.6
     """Of its matches, that lie on the epipolar lines."""
-    photo: float = 0.05
+    photo: float = CHANCE
     """Photo check of the image."""
+    photo_mean: float = 0.10
+    """Photo check of the whole set."""
     rotation_deg: float = 1.0
     """Standard deviation from the adjustment."""
     agreement_deg: float = 2.0
@@ -100,7 +102,7 @@ def grade_cameras(
     """(grade, reason) per image: good, or doubtful with the first thing that speaks against it."""
     limits = limits or Limits()
     judged = np.isfinite(candidate.photos).any()
-    set_fails = judged and candidate.photo_mean < 0.10
+    set_fails = judged and candidate.photo_mean < limits.photo_mean
     out = []
     for i in range(len(candidate.model.images)):
         share, photo = candidate.matches.share[i], candidate.photos[i]
@@ -145,7 +147,7 @@ def grade_set(candidate: Candidate, evidence: Evidence, total: int) -> tuple[str
         "photo_check": photo,
         "matches_explained": candidate.matches.explained,
     }
-    views_pass = not (candidate.photos < 0.05).any()
+    views_pass = not (candidate.photos < CHANCE).any()
     if (
         share >= 0.95
         and error <= 1.0

@@ -88,7 +88,7 @@ def _sweep(view: CheckView, views: list[CheckView], settings: CheckSettings) -> 
             torch.from_numpy(other.grey)[None, None].expand(len(grid), -1, -1, -1), grid, align_corners=False
         )
         other_mean, other_variance = _moments(warped, settings.window)
-        product = F.avg_pool2d(warped * reference, settings.window, 1, settings.window // 2)
+        product = _box_mean(warped * reference, settings.window)
         score = (product - mean * other_mean) / torch.sqrt(variance * other_variance + 1e-8)
         outside = (grid.abs() > 1).any(-1)
         scores.append(score[:, 0].masked_fill(outside, -1.0))
@@ -102,8 +102,12 @@ def _sweep(view: CheckView, views: list[CheckView], settings: CheckSettings) -> 
 
 
 def _moments(picture: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    mean = F.avg_pool2d(picture, window, 1, window // 2)
-    return mean, (F.avg_pool2d(picture * picture, window, 1, window // 2) - mean * mean).clamp(min=0)
+    mean = _box_mean(picture, window)
+    return mean, (_box_mean(picture * picture, window) - mean * mean).clamp(min=0)
+
+
+def _box_mean(picture: Tensor, window: int) -> Tensor:
+    return F.avg_pool2d(picture, window, 1, window // 2, count_include_pad=False)
 
 
 def _between_planes(scores: Tensor, plane: Tensor, inverse: Tensor) -> Tensor:

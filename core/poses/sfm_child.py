@@ -134,7 +134,7 @@ def _map(pycolmap: Any, request: dict[str, Any], database: Path, mapper: str) ->
 def _read_pairs(pycolmap: Any, database: Path) -> tuple[dict[str, Any], Arrays]:
     """Feature positions per image and verified matches per pair."""
     arrays: Arrays = {}
-    pairs = []
+    pairs: list[dict[str, Any]] = []
     with pycolmap.Database.open(database) as db:
         names = {image.image_id: image.name for image in db.read_all_images()}
         for number, name in names.items():

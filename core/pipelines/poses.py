@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Verb `poses`: photos to cameras, a sparse cloud and undistorted pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cameras import colmap_files, nerf_json
+from ..errors import InputError
+from ..images.load import distinct_photos, open_photos, read_pixels
+from ..images.undistort import save_view_picture
+from ..jobs.request import Request
+from ..poses.frame import orient
+from ..poses.given import given_cameras
+from ..poses.structure_from_motion import estimate
+from ..progress import Progress
+from ..results import Result, SceneCamera
+from ..types import DOUBTFUL, Photo, PoseEstimate
+
+PLAN = {"load": 3.0, "cameras": 80.0, "views": 17.0}
+VIEW_SIDE = {"draft": 1024, "normal": 2048, "high": 4096}
+
+
+def run(request: Request, folder: Path, progress: Progress) -> Result:
+    """Photos to cameras.
+
+    Args:
+        request: inputs are photos or folders; settings method (auto | sfm), cameras, masks, quality, seed.
+        folder: receives transforms.json, cameras/, points.npz and views/.
+        progress: plan and stages are set here.
+
+    Raises:
+        InputError, FailedError, MissingError, Cancelled: see `structure_from_motion.estimate` and `given_cameras`.
+    """
+    settings = request.settings
+    quality = str(settings.get("quality") or "normal")
+    progress.set_plan(PLAN)
+    with progress.stage("load"):
+        photos = distinct_photos(open_photos([Path(path) for path in request.inputs], progress), progress)
+        masks = read_masks(Path(settings["masks"]), photos) if settings.get("masks") else None
+    with progress.stage("cameras"):
+        if settings.get("cameras"):
+            found = given_cameras(Path(settings["cameras"]), photos)
+        else:
+            found = estimate(photos, masks, progress, folder, quality, int(settings.get("seed") or 0))
+    return report_cameras(photos, found, folder, progress, settings)
+
+
+def report_cameras(
+    photos: list[Photo], found: PoseEstimate, folder: Path, progress: Progress, settings: dict[str, Any]
+) -> Result:
+    """Write everything a result says about cameras and return it; stage `views`."""
+    write_cameras(folder, found)
+    for text in found.advice:
+        progress.warning(text)
+    by_name = {photo.name: photo for photo in photos}
+    scene_cameras = []
+    (folder / "views").mkdir(exist_ok=True)
+    with progress.stage("views"):
+        for number, camera in enumerate(found.cameras):
+            progress.update(number / len(found.cameras))
+            photo = by_name[camera.name]
+            side = VIEW_SIDE[str(settings.get("quality") or "normal")]
+            path, view = save_view_picture(folder / "views" / Path(camera.name).stem, photo, camera, side)
+            numbers = found.metrics.get("per_camera", {}).get(camera.name, {})
+            scene_cameras.append(
+                SceneCamera(camera, view, path.relative_to(folder).as_posix(), str(photo.path), numbers)
+            )
+    partly = [f"{name} {reason}." for name, reason in found.failed.items()]
+    if found.grade in ("C", "D"):
+        partly.append(f"The cameras as a whole are graded {found.grade}: check them before use.")
+    return Result(
+        name="Cameras",
+        method=found.method,
+        cameras=scene_cameras,
+        failed=found.failed,
+        active_camera=found.cameras[0].name,
+        world_from_result=orient(found.cameras, found.cloud) if found.method != "given" else np.eye(4),
+        points_file="points.npz",
+        seed=int(settings.get("seed") or 0),
+        settings=dict(settings),
+        metrics={
+            "grade": found.grade,
+            **({"partly": partly} if partly else {}),
+            "doubtful": sum(camera.grade == DOUBTFUL for camera in found.cameras),
+            **{key: value for key, value in found.metrics.items() if key != "per_camera"},
+        },
+    )
+
+
+def write_cameras(folder: Path, found: PoseEstimate) -> None:
+    """`transforms.json` and `cameras/` (COLMAP text) of the original photos, and `points.npz`, in the result's frame."""
+    nerf_json.write(folder / "transforms.json", found.cameras, found.failed, extra={"grade": found.grade})
+    colmap_files.write_text(folder / "cameras", found.cameras, found.cloud)
+    np.savez(folder / "points.npz", points=found.cloud.points.astype(np.float32), colors=found.cloud.colors)
+
+
+def read_masks(folder: Path, photos: list[Photo]) -> dict[str, NDArray[np.float32]]:
+    """Masks named like the photos (any suffix): alpha where the file has one, else its brightness.
+
+    Returns:
+        Photo name -> (h, w) float32 0..1, 1 object, in the mask file's size; photos without a mask are left out.
+
+    Raises:
+        InputError: MASKS_NOT_FOUND where no mask belongs to a photo, MASK_OTHER_SHAPE.
+    """
+    files = {mask.path.stem.casefold(): mask for mask in open_photos([folder])} if folder.is_dir() else {}
+    out = {}
+    for photo in photos:
+        mask = files.get(photo.path.stem.casefold()) or files.get(photo.path.name.casefold())
+        if mask is None:
+            continue
+        if abs(mask.width * photo.height / (mask.height * photo.width) - 1) > 0.01:
+            raise InputError(
+                "MASK_OTHER_SHAPE",
+                f"The mask {mask.name} has another shape than its photo.",
+                "Save it uncropped.",
+            )
+        rgb, alpha = read_pixels(mask, 4096)
+        out[photo.name] = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if alpha is None else alpha
+    if not out:
+        raise InputError(
+            "MASKS_NOT_FOUND", f"The folder {folder} holds no mask with the name of a photo.",
+            "Name masks like their photos.",
+        )  # fmt: skip
+    return out
