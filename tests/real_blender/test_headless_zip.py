@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.core.jobs.small_engine import write_engine
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.real_blender
 
@@ -77,7 +79,19 @@ def blender(tool, version, archive, tmp_path_factory):
     installed = run("--command", "extension", "install-file", "-r", "user_default", "--enable", archive)
     assert installed.returncode == 0, installed.stdout + installed.stderr
     assert "Traceback" not in installed.stdout + installed.stderr
+    run.user = user
     return run
+
+
+SET_UP = """
+import bpy, json, os, sys
+name = "bl_ext.user_default.maquette"
+bpy.context.preferences.addons[name].preferences.wheel_folder = sys.argv[-1]
+os.environ.pop("MAQUETTE_ENGINE_PYTHON")
+outcome = bpy.ops.maquette.set_up_engine()
+status = sys.modules[name + ".operators.engine"].look_again()
+print("FOUND " + json.dumps([sorted(outcome), status.origin, str(status.python)]))
+"""
 
 
 def told(done: subprocess.CompletedProcess[str]) -> dict:
@@ -137,3 +151,24 @@ def test_bad_input_has_the_exit_code_of_the_command_line(blender, tmp_path):
     assert report["exit_code"] == 2
     assert report["error"]["remedy"]
     assert not (tmp_path / "result").exists()
+
+
+@pytest.mark.timeout(300)
+def test_set_up_engine_finds_a_python_that_is_served(blender, tmp_path):
+    """A distribution's Blender may have a Python without a lock file; the button then uses another one, offline."""
+    installed = next(blender.user.glob("resources/extensions/user_default/maquette/wheels"))
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for lock in installed.glob("linux-x64-py3*-*.txt"):
+        write_engine(wheels, lock)
+    (tmp_path / "set_up.py").write_text(SET_UP, encoding="utf-8")
+    outcome, origin, python = told(
+        blender("-b", "--python-exit-code", "1", "-P", tmp_path / "set_up.py", "--", wheels)
+    )
+    assert (outcome, origin) == (["FINISHED"], "private")
+    command = [
+        python,
+        "-c",
+        "import sys, torch; print(sys.version_info[:2] in ((3, 11), (3, 13)), torch.__version__)",
+    ]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True 2.0\n"

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import psutil
@@ -15,19 +14,7 @@ import pytest
 from maquette.core.errors import Cancelled, FailedError, MissingError
 from maquette.core.jobs import base_python, environment
 
-NAMES = ("torch", "numpy", "scipy", "pycolmap", "cv2")
-
-
-def write_wheel(folder: Path, name: str, text: str = "__version__ = '2.0'\n") -> str:
-    """A wheel of one module; returns its SHA-256."""
-    path = folder / f"{name}-2.0-py3-none-any.whl"
-    info = f"{name}-2.0.dist-info"
-    with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr(f"{name}.py", text)
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+from tests.core.jobs.small_engine import write_engine, write_wheel
 
 
 @pytest.fixture
@@ -36,13 +23,32 @@ def engine(tmp_path, monkeypatch) -> Path:
     wheels, locks = tmp_path / "wheels", tmp_path / "locks"
     wheels.mkdir()
     locks.mkdir()
-    lines = [f"{name}==2.0 \\\n    --hash=sha256:{write_wheel(wheels, name)}\n" for name in NAMES]
     base = base_python.ask(Path(sys.executable))
-    (locks / f"{base.system}-{base.tag}-cpu.txt").write_text("".join(lines), encoding="utf-8")
+    write_engine(wheels, locks / f"{base.system}-{base.tag}-cpu.txt")
     monkeypatch.setattr(base_python, "LOCKS", locks)
     monkeypatch.setenv("MAQUETTE_DATA", str(tmp_path / "data"))
     monkeypatch.delenv(environment.VARIABLE, raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def empty_environment(tmp_path_factory) -> Path:
+    """A new virtual environment, to be copied."""
+    folder = tmp_path_factory.mktemp("empty") / "environment"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    return folder
+
+
+@pytest.fixture
+def quick(engine, empty_environment, monkeypatch) -> Path:
+    """`engine`, with the environment itself copied instead of made: that step takes seconds each time."""
+
+    def copy(setup, folder: Path) -> Path:
+        shutil.copytree(empty_environment, folder, symlinks=True)
+        return folder / "bin" / "python"
+
+    monkeypatch.setattr(environment._Setup, "_environment", copy)
+    return engine
 
 
 def leftovers(engine: Path) -> list[str]:
@@ -78,20 +84,20 @@ def test_made_offline_found_and_replaced(engine):
     assert sorted(leftovers(engine)) == sorted(["engine.json", second.parents[1].name])
 
 
-def test_changed_file_is_refused(engine):
-    write_wheel(engine / "wheels", "scipy", "__version__ = 'not the one that was tested'\n")
+def test_changed_file_is_refused(quick):
+    write_wheel(quick / "wheels", "scipy", "__version__ = 'not the one that was tested'\n")
     with pytest.raises(FailedError) as caught:
-        environment.create_environment(Path(sys.executable), engine / "wheels")
+        environment.create_environment(Path(sys.executable), quick / "wheels")
     assert caught.value.code == "HASH_MISMATCH"
-    assert leftovers(engine) == []
+    assert leftovers(quick) == []
 
 
-def test_missing_file_is_named(engine):
-    (engine / "wheels" / "pycolmap-2.0-py3-none-any.whl").unlink()
+def test_missing_file_is_named(quick):
+    (quick / "wheels" / "pycolmap-2.0-py3-none-any.whl").unlink()
     with pytest.raises(MissingError, match="pycolmap") as caught:
-        environment.create_environment(Path(sys.executable), engine / "wheels")
+        environment.create_environment(Path(sys.executable), quick / "wheels")
     assert caught.value.code == "ENGINE_FILES_MISSING"
-    assert leftovers(engine) == []
+    assert leftovers(quick) == []
 
 
 def test_folder_without_torch_is_refused_before_the_start(engine):
@@ -100,16 +106,16 @@ def test_folder_without_torch_is_refused_before_the_start(engine):
     assert caught.value.code == "ENGINE_FILES_MISSING"
 
 
-def test_engine_that_does_not_load_is_not_kept(engine):
-    digest = write_wheel(engine / "wheels", "torch", "raise ImportError('libgomp.so.1 is missing')\n")
-    lock = next((engine / "locks").iterdir())
+def test_engine_that_does_not_load_is_not_kept(quick):
+    digest = write_wheel(quick / "wheels", "torch", "raise ImportError('libgomp.so.1 is missing')\n")
+    lock = next((quick / "locks").iterdir())
     rest = lock.read_text(encoding="utf-8").split("numpy==", 1)[1]
     lock.write_text(f"torch==2.0 \\\n    --hash=sha256:{digest}\nnumpy=={rest}", encoding="utf-8")
     with pytest.raises(FailedError, match=r"libgomp\.so\.1 is missing") as caught:
-        environment.create_environment(Path(sys.executable), engine / "wheels")
+        environment.create_environment(Path(sys.executable), quick / "wheels")
     assert caught.value.code == "ENGINE_BROKEN"
     assert environment.find_engine().origin != "private"
-    assert leftovers(engine) == []
+    assert leftovers(quick) == []
 
 
 @pytest.mark.parametrize("when", ["environment", "packages"])
