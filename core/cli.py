@@ -36,18 +36,19 @@ POSE_METHODS = ("auto", "sfm")
 FORMATS = ("json", "colmap", "blend")
 
 
-def main(arguments: Sequence[str] | None = None, blender: Path | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, blender: Path | None = None, engine: str = "") -> int:
     """Run one command line.
 
     Args:
         arguments: without the program's name; None: those of this process.
         blender: the Blender that we run in, for `--blend`; None: look for one.
+        engine: the engine's Python in Blender's preferences; empty: look for one.
 
     Returns:
         The exit code.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    session = _Session(Console(sys.stderr), blender)
+    session = _Session(Console(sys.stderr), blender, engine)
     try:
         with _interruptible():
             report = session.attempt(arguments)
@@ -64,6 +65,7 @@ class _Session:
 
     console: Console
     blender: Path | None
+    engine: str
     worker: Worker | None = None
     isolated: bool = False
     """Run pipelines in a worker even where this process could: a batch outlives a job that takes its process down."""
@@ -133,9 +135,11 @@ class _Session:
 
     def _warm_worker(self) -> Worker:
         if self.worker is None:
-            python = Path(sys.executable) if foreground.is_engine() else environment.engine_python()
-            self.worker = Worker(python)
+            self.worker = Worker(self._engine_python())
         return self.worker
+
+    def _engine_python(self) -> Path:
+        return Path(sys.executable) if foreground.is_engine() else environment.engine_python(self.engine)
 
     def _batch(self, options: argparse.Namespace, report: Report) -> None:
         jobs, folder = Path(_absolute(options.jobs)), Path(_absolute(options.out))
@@ -146,7 +150,7 @@ class _Session:
 
     def _doctor(self, options: argparse.Namespace, report: Report) -> None:
         """What can be found out without running a job; the engine's own part runs in the engine."""
-        python = Path(sys.executable) if foreground.is_engine() else environment.engine_python()
+        python = self._engine_python()
         found = {
             "maquette": VERSION,
             "data": str(places.data_folder()),

@@ -175,6 +175,7 @@ class Job:
         self._worker = worker
         self._grace_s = grace_s
         self._taken_up = False
+        self._orders_given = 0
         self._kill_at: float | None = None
         self._unfinished: Path | None = None
 
@@ -232,13 +233,16 @@ class Job:
         return self.outcome
 
     def _give_order(self) -> None:
+        self._orders_given += 1
         self._worker.start()
         self._worker.order({"order": "run", "job": self.id, "folder": str(self.folder)})
 
     def _after_death(self, status: int) -> list[Message]:
         if self._kill_at is not None:
             return [self._fail(Cancelled())]
-        if status == 0 and not self._taken_up:  # it left for idleness just as the order came
+        if (
+            status == 0 and not self._taken_up and self._orders_given < 3
+        ):  # left for idleness as the order came
             try:
                 self._give_order()
             except MaquetteError as error:
