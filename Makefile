@@ -3,7 +3,7 @@
 # PYTHON       the Python 3.11 that the environments are made from
 # TORCH_INDEX  optional address of a package index that holds PyTorch's CPU builds (see docs/CONTRIBUTING.md)
 
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(shell command -v python3.11 python3))
 TORCH_INDEX ?=
 LOCK := $(if $(filter Darwin,$(shell uname -s)),macos-arm64-py311-mps,linux-x64-py311-cpu)
 LOCK_ELSE := $(if $(filter Darwin,$(shell uname -s)),$(LOCK),linux-x64-py311-cuda)

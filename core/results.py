@@ -118,7 +118,7 @@ def read_mesh(path: Path) -> Mesh:
         return Mesh(
             vertices=data["vertices"],
             faces=data["faces"],
-            uvs=data["uvs"] if "uvs" in data else None,
+            uvs=data.get("uvs"),
             attributes={k.removeprefix("attribute_"): data[k] for k in data if k.startswith("attribute_")},
         )
 
@@ -166,7 +166,9 @@ def read_result(folder: Path) -> Result:
         scene = json.loads((folder / "scene.json").read_text(encoding="utf-8"))
         if scene["schema"] > SCHEMA:
             raise InputError(
-                "RESULT_TOO_NEW", f"The result in {folder} was written by a later version.", "Update Maquette."
+                "RESULT_TOO_NEW",
+                f"The result in {folder} was written by a later version.",
+                "Update Maquette.",
             )
         return Result(
             name=scene["name"],
@@ -230,7 +232,9 @@ def new_folder(out: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno == 28:  # ENOSPC
             raise FailedError(
-                "DISK_FULL", f"The disk of {out.parent} is full.", "Free some space or choose another output folder."
+                "DISK_FULL",
+                f"The disk of {out.parent} is full.",
+                "Free some space or choose another output folder.",
             ) from error
         raise
     finally:

@@ -62,8 +62,12 @@ class MeshSettings:
         ):
             if not low <= number <= high:
                 raise InputError("BAD_SETTING", f"{name} is {number}.", f"Use a value from {low} to {high}.")
-        if self.region and (len(self.region) != 6 or any(a >= b for a, b in zip(self.region, self.region[3:], strict=False))):
-            raise InputError("BAD_SETTING", "The region box is empty.", "Give x0 y0 z0 x1 y1 z1 with x0 < x1 and so on.")
+        if self.region and (
+            len(self.region) != 6 or any(a >= b for a, b in zip(self.region, self.region[3:], strict=False))
+        ):
+            raise InputError(
+                "BAD_SETTING", "The region box is empty.", "Give x0 y0 z0 x1 y1 z1 with x0 < x1 and so on."
+            )
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionary for request.json and scene.json."""
@@ -78,5 +82,7 @@ class MeshSettings:
         """
         unknown = set(data) - {item.name for item in fields(MeshSettings)}
         if unknown:
-            raise InputError("BAD_SETTING", f"Unknown settings: {', '.join(sorted(unknown))}.", "Remove them.")
+            raise InputError(
+                "BAD_SETTING", f"Unknown settings: {', '.join(sorted(unknown))}.", "Remove them."
+            )
         return MeshSettings(**{**data, "region": tuple(data.get("region", ()))})
