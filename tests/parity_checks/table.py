@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from . import convonet, dvr, lrm_diffusion, lrm_keys, lrm_matching, lrm_objects, lrm_one2345, mise, onet
+from . import convonet, dvr, lrm_diffusion, lrm_keys, lrm_matching, lrm_objects, lrm_one2345, mise, onet, texture_fields
 from .fixture import Check
 
 FAMILIES: tuple[dict[str, Check], ...] = (
     onet.CHECKS,
     convonet.CHECKS,
     dvr.CHECKS,
+    texture_fields.CHECKS,
     mise.CHECKS,
     lrm_objects.CHECKS,
     lrm_diffusion.CHECKS,
