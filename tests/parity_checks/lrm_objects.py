@@ -115,7 +115,6 @@ def _openlrm_pictures(
 ) -> Named:
     cameras = openlrm_turntable(
         sizes["turntable_views"],
-        sizes["source_distance"],
         focal=sizes["focal_over_size"],
         closed=config.version == "1.1",
     )

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...errors import InputError
 from .normalisation import MaskedNorm, Statistics
 
 _LOW, _HIGH = 1, 2
@@ -47,6 +48,9 @@ def cost_volume(
 
     Returns:
         Volume (1, 2C, X, Y, Z), zero in other voxels, and the mask (1, 1, X, Y, Z) float of zeros and ones.
+
+    Raises:
+        InputError: VIEWS_APART when no voxel is seen by two views.
     """
     height, width = features.shape[2:]
     points = voxel_points(size, voxel, features.device)
@@ -54,6 +58,12 @@ def cost_volume(
     for matrix in affine:
         count += _visible(*project(points, matrix, width, height, 1e-6))
     active = (count > 1).nonzero()[:, 0]  # (M,)
+    if not len(active):
+        raise InputError(
+            "VIEWS_APART",
+            "No part of the object is seen by two of the pictures.",
+            "Check the cameras of the pictures.",
+        )
     total = features.new_zeros(features.shape[1], len(active))
     squares = torch.zeros_like(total)
     for view, matrix in zip(features, affine, strict=True):

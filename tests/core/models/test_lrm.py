@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 from maquette.core.errors import InputError
+from maquette.core.fields import load_field
 from maquette.core.fields.triplane import PlaneDecoder, TriplaneField, TriplaneRule
 from maquette.core.models.lrm.cameras import openlrm_rays, openlrm_source, openlrm_turntable, triposr_rays
+from maquette.core.models.lrm.configuration import read_configuration
 from maquette.core.models.lrm.preprocessing import centre_foreground
 from maquette.core.models.lrm.rendering import render_triposr, slab
 from maquette.core.models.lrm.triposr import LAYOUT, TripoSR, TripoSRConfig, renamed
@@ -67,7 +69,8 @@ def test_half_precision_and_renamed_encoders_load_to_the_same_numbers() -> None:
 def test_a_field_survives_its_file(tmp_path: Path) -> None:
     field = TripoSR.from_public(public_file(), TINY).field(torch.rand(3, 16, 16))
     field.save(tmp_path / "field.safetensors")
-    again = TriplaneField.load(tmp_path / "field.safetensors")
+    again = load_field(tmp_path / "field.safetensors")
+    assert isinstance(again, TriplaneField)
     points = torch.rand(100, 3) * 2 - 1
     assert again.rule == field.rule and again.level == 25 and again.channels == 3
     assert torch.equal(again.box, torch.tensor([[-0.87] * 3, [0.87] * 3]))
@@ -132,3 +135,62 @@ def test_unknown_classes_of_a_configuration_are_refused() -> None:
     with pytest.raises(InputError) as caught:
         TripoSRConfig.from_public({"decoder_cls": "os.system"})
     assert caught.value.code == "CONFIG_UNKNOWN"
+
+
+PUBLIC_YAML = """
+cond_image_size: 512   # pixels
+image_tokenizer_cls: tsr.models.tokenizers.image.DINOSingleImageTokenizer
+image_tokenizer:
+  pretrained_model_name_or_path: "facebook/dino-vitb16"
+tokenizer_cls: tsr.models.tokenizers.triplane.Triplane1DTokenizer
+tokenizer:
+  plane_size: 32
+  num_channels: 1024
+backbone_cls: tsr.models.transformer.transformer_1d.Transformer1D
+backbone:
+  in_channels: ${tokenizer.num_channels}
+  num_attention_heads: 16
+  attention_head_dim: 64
+  num_layers: 16
+  cross_attention_dim: 768
+post_processor_cls: tsr.models.network_utils.TriplaneUpsampleNetwork
+post_processor:
+  in_channels: 1024
+  out_channels: 40
+decoder_cls: tsr.models.network_utils.NeRFMLP
+decoder:
+  in_channels: 120 # 3 * 40
+  n_neurons: 64
+  n_hidden_layers: 9
+  activation: silu
+renderer_cls: tsr.models.nerf_renderer.TriplaneNeRFRenderer
+renderer:
+  radius: 0.87
+  feature_reduction: concat
+  density_activation: exp
+  density_bias: -1.0
+  num_samples_per_ray: 128
+"""
+
+
+def test_the_public_configuration_gives_the_default_sizes() -> None:
+    public = read_configuration(PUBLIC_YAML)
+    assert public["backbone"]["in_channels"] == 1024 and public["renderer"]["density_bias"] == -1.0
+    assert public["image_tokenizer"]["pretrained_model_name_or_path"] == "facebook/dino-vitb16"
+    assert TripoSRConfig.from_public(public) == TripoSRConfig()
+    assert read_configuration('{"transformer_dim": 512}') == {"transformer_dim": 512}
+
+
+@pytest.mark.parametrize("text", ["- a list", "{broken", "a:\n  b: ${c.d}\n"])
+def test_an_unreadable_configuration_is_refused(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_configuration(text)
+    assert caught.value.code == "CONFIG_UNREADABLE"
+
+
+@pytest.mark.parametrize("content", [b"", b"12345678{}", b"\x02\0\0\0\0\0\0\0{}"])
+def test_a_file_that_is_no_field_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load_field(tmp_path / "x.safetensors")
+    assert caught.value.code == "FIELD_UNREADABLE"
