@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A batch of training rays with everything about its samples worked out once.
+
+Rays and sample positions stay fixed while the occupied cells do, so the rows and weights of every interpolation, *and their
+transpose* (which samples touch which vertex), are computed once and used in every epoch. Forward and backward are then one
+weighted gather each (`embedding_bag`), without a scatter: measured 10 to 20 times the points per second of the same field
+written with `grid_sample` or plain indexing (`python -m tests.bench_photos fit`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from ..fields.sparse_grid import Cells
+
+
+@dataclass
+class Rays:
+    """Training or rendering rays.
+
+    origins, directions: (R, 3) float32, unit directions; rgb: (R, 3) sRGB 0..1; alpha: (R,) 0..1, share of the pixel that is
+    object; view: (R,) int64, index of the photo.
+    """
+
+    origins: Tensor
+    directions: Tensor
+    rgb: Tensor
+    alpha: Tensor
+    view: Tensor
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def __getitem__(self, index: Tensor) -> Rays:
+        return Rays(
+            self.origins[index], self.directions[index], self.rgb[index], self.alpha[index], self.view[index]
+        )
+
+
+@dataclass
+class Samples:
+    """Samples of R rays, ray after ray, front to back: `ray` (n,) int64 sorted, `depth` (n,) distance along the unit ray."""
+
+    ray: Tensor
+    depth: Tensor
+    first: Tensor
+    """(R,) int32: index of each ray's first sample; every ray has at least one."""
+    last: Tensor
+    """(R,) int64: index of its last sample."""
+
+
+def march(cells: Cells, origins: Tensor, directions: Tensor, step: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples at regular steps inside occupied cells.
+
+    Goes over the ray in strides of four cells on a coarse occupancy first. Steps start where the ray enters the box, at half
+    a step.
+
+    Returns:
+        rays that met an occupied cell (K,) int64, then per sample: index into those K (n,) int64, sorted, and depth (n,).
+    """
+    device = origins.device
+    coarse = functional.max_pool3d(cells.occupied[None, None].float(), 4, 4, ceil_mode=True)
+    coarse = functional.max_pool3d(coarse, 3, 1, 1)[0, 0] > 0.5
+    coarse_shape = torch.tensor(coarse.shape, device=device)
+    flat = coarse.flatten()
+    low, high = cells.box[0], cells.box[0] + cells.shape * cells.size
+    inverse = 1.0 / torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
+    a, b = (low - origins) * inverse, (high - origins) * inverse
+    near = torch.minimum(a, b).amax(-1).clamp(min=0)
+    far = torch.maximum(a, b).amin(-1)
+    stride = 4 * cells.size
+    fine = max(1, round(stride / step))
+    offsets = (torch.arange(fine, device=device) + 0.5) * (stride / fine)
+    strides = int(torch.ceil((far - near).clamp(min=0).max() / stride)) if len(origins) else 0
+    rays, depths = [], []
+    for k in range(strides):
+        middle = near + (k + 0.5) * stride
+        units = (origins + directions * middle[:, None] - low) / stride
+        whole = torch.minimum(units.long().clamp(min=0), coarse_shape - 1)
+        live = flat[(whole[:, 0] * coarse_shape[1] + whole[:, 1]) * coarse_shape[2] + whole[:, 2]]
+        chosen = (live & (near + k * stride < far)).nonzero()[:, 0]
+        if len(chosen) == 0:
+            continue
+        depth = (near[chosen] + k * stride)[:, None] + offsets  # (m, fine)
+        points = origins[chosen, None] + directions[chosen, None] * depth[..., None]
+        hit = cells.is_occupied(cells.cell_units(points.reshape(-1, 3))).reshape(depth.shape)
+        row, column = hit.nonzero(as_tuple=True)
+        rays.append(chosen[row])
+        depths.append(depth[row, column])
+    if not rays:
+        nothing = torch.zeros(0, dtype=torch.int64, device=device)
+        return nothing, nothing, torch.zeros(0, device=device)
+    ray, order = torch.sort(torch.cat(rays), stable=True)
+    met, packed = torch.unique_consecutive(ray, return_inverse=True)
+    return met, packed, torch.cat(depths)[order]
+
+
+def pack(ray: Tensor, depth: Tensor, count: int) -> Samples:
+    """Sorted ray indices (n,), depths (n,) and the number of rays -> Samples."""
+    first = torch.searchsorted(ray, torch.arange(count, device=ray.device))
+    last = torch.cat([first[1:], first.new_tensor([len(ray)])]) - 1
+    return Samples(ray, depth, first.int(), last)
+
+
+@dataclass
+class Batch:
+    """Rays that meet occupied cells, their samples, and the interpolation both ways."""
+
+    rays: Rays
+    samples: Samples
+    rows: Tensor
+    """(n, 8) int32."""
+    weights: Tensor
+    """(n, 8) float32."""
+    touched: Tensor
+    """(U,) int64: vertices that any sample touches."""
+    by_vertex: Tensor
+    """(8n,) int32: samples sorted by the vertex they touch."""
+    by_vertex_weights: Tensor
+    by_vertex_first: Tensor
+    """(U,) int32 offsets into `by_vertex`."""
+    cell: Tensor
+    """(n,) int32: linear id of the cell each sample lies in."""
+    step: float
+
+    @property
+    def sample_count(self) -> int:
+        """Samples of this batch."""
+        return len(self.samples.ray)
+
+
+def make_batch(cells: Cells, rays: Rays, step: float) -> Batch | None:
+    """March the rays and work out both directions of the interpolation; None if no ray meets an occupied cell."""
+    met, ray, depth = march(cells, rays.origins, rays.directions, step)
+    if len(met) == 0:
+        return None
+    rays = rays[met]
+    units = cells.cell_units(rays.origins[ray] + rays.directions[ray] * depth[:, None])
+    rows, weights = cells.corners(units)
+    count = len(ray)
+    device = rows.device
+    by_sample = scipy.sparse.csr_matrix(
+        (
+            weights.flatten().cpu().numpy(),
+            rows.flatten().cpu().numpy(),
+            np.arange(0, 8 * count + 1, 8, dtype=np.int32),
+        ),
+        shape=(count, len(cells)),
+    )
+    transposed = by_sample.tocsc()  # a counting sort, linear in the number of entries
+    touched = np.nonzero(np.diff(transposed.indptr))[0]
+    return Batch(
+        rays=rays,
+        samples=pack(ray, depth, len(met)),
+        rows=rows,
+        weights=weights,
+        touched=torch.from_numpy(touched).to(device),
+        by_vertex=torch.from_numpy(transposed.indices.astype(np.int32)).to(device),
+        by_vertex_weights=torch.from_numpy(transposed.data).to(device),
+        by_vertex_first=torch.from_numpy(transposed.indptr[touched].astype(np.int32)).to(device),
+        cell=cells.cell_index(units).int(),
+        step=step,
+    )
+
+
+class Interpolate(torch.autograd.Function):
+    """Trilinear interpolation of a table at a batch's samples; the backward pass is a gather too."""
+
+    @staticmethod
+    def forward(context: Any, table: Tensor, batch: Batch) -> Tensor:
+        context.batch, context.shape = batch, table.shape
+        return functional.embedding_bag(batch.rows, table, per_sample_weights=batch.weights, mode="sum")
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        batch = context.batch
+        values = functional.embedding_bag(
+            batch.by_vertex,
+            gradients[0].contiguous(),
+            batch.by_vertex_first,
+            per_sample_weights=batch.by_vertex_weights,
+            mode="sum",
+        )
+        out = values.new_zeros(context.shape)
+        out[batch.touched] = values
+        return out, None
+
+
+class Composite(torch.autograd.Function):
+    """Optical depths (n,) and features (n, C) -> composited features (R, C) and opacity (R,) (NeRF, eq. 3).
+
+    Transmittance comes from one running sum in float64 over all samples, minus its value at each ray's start. Backward in
+    closed form: with g_j = dL/dw_j, dL/dtau_j = g_j (T_j - w_j) - sum_{k>j} g_k w_k.
+    """
+
+    @staticmethod
+    def forward(context: Any, depths: Tensor, features: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
+        transmittance, weights = ray_weights(depths, samples)
+        every = torch.arange(len(depths), dtype=torch.int32, device=depths.device)
+        colour = functional.embedding_bag(
+            every, features, samples.first, per_sample_weights=weights, mode="sum"
+        )
+        opacity = segment_sum(weights, samples)
+        context.save_for_backward(features, transmittance, weights)
+        context.samples = samples
+        return colour, opacity
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        features, transmittance, weights = context.saved_tensors
+        samples = context.samples
+        of_ray = gradients[0][samples.ray]
+        of_weight = (features * of_ray).sum(-1) + gradients[1][samples.ray]
+        running = torch.cumsum((of_weight * weights).double(), 0)
+        behind = (running[samples.last][samples.ray] - running).float()
+        return of_weight * (transmittance - weights) - behind, of_ray * weights[:, None], None
+
+
+def ray_weights(depths: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
+    """Optical depths (n,) -> transmittance before each sample (n,) and its weight (n,)."""
+    before = torch.cumsum(depths.double(), 0) - depths
+    start = before[samples.first.long()][samples.ray]
+    transmittance = torch.exp(-(before - start).clamp(min=0)).float()
+    return transmittance, transmittance * -torch.expm1(-depths)
+
+
+def segment_sum(values: Tensor, samples: Samples) -> Tensor:
+    """(n,) -> (R,): sums over each ray's samples."""
+    running = torch.cumsum(values.double(), 0)
+    first = samples.first.long()
+    return (running[samples.last] - running[first]).float() + values[first]
