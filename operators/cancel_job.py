@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Cancel by button or Esc, and clearing jobs that are over off the list."""
 
-# mypy: disable-error-code="valid-type"
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -12,12 +10,13 @@ from bpy.props import StringProperty
 
 from ..core.jobs.registry import QUEUED, RUNNING
 from . import engine, jobs
+from .reports import ours
 
 if TYPE_CHECKING:
     from .reports import Outcome
 
 
-class MAQUETTE_OT_cancel_job(bpy.types.Operator):  # noqa: N801
+class MAQUETTE_OT_cancel_job(bpy.types.Operator):
     """Stop this job; nothing of it stays"""
 
     bl_idname = "maquette.cancel_job"
@@ -48,7 +47,7 @@ class MAQUETTE_OT_cancel_job(bpy.types.Operator):  # noqa: N801
         return {"FINISHED"}
 
 
-class MAQUETTE_OT_dismiss_job(bpy.types.Operator):  # noqa: N801
+class MAQUETTE_OT_dismiss_job(bpy.types.Operator):
     """Take this job off the list; a result that it made stays on disk"""
 
     bl_idname = "maquette.dismiss_job"
@@ -62,7 +61,7 @@ class MAQUETTE_OT_dismiss_job(bpy.types.Operator):  # noqa: N801
         return {"FINISHED"}
 
 
-class MAQUETTE_OT_listen_for_escape(bpy.types.Operator):  # noqa: N801
+class MAQUETTE_OT_listen_for_escape(bpy.types.Operator):
     """While a job runs, Esc over a 3D viewport cancels it"""
 
     bl_idname = "maquette.listen_for_escape"
@@ -86,7 +85,7 @@ class MAQUETTE_OT_listen_for_escape(bpy.types.Operator):  # noqa: N801
             self.cancel(context)
             return {"FINISHED", "PASS_THROUGH"}
         if event.type == "ESC" and event.value == "PRESS" and _over_viewport(context, event):
-            bpy.ops.maquette.cancel_job()
+            ours.cancel_job()
             return {"RUNNING_MODAL"}
         return {"PASS_THROUGH"}
 

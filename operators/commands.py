@@ -19,7 +19,7 @@ def _run(arguments: list[str]) -> int:
 def register() -> None:
     """Blender keeps the name as long as the handle lives."""
     global _handle
-    _handle = bpy.utils.register_cli_command("maquette", _run)
+    _handle = bpy.utils.register_cli_command("maquette", _run)  # type: ignore[func-returns-value]
 
 
 def unregister() -> None:

@@ -87,17 +87,18 @@ def _empty_scene() -> bpy.types.Scene:
     return scene
 
 
-def _unlit(scene: bpy.types.Scene) -> None:
+def _unlit(scene: Any) -> None:
     """Every material emits its base colour as it is; nothing else is in the light."""
     import addon_utils
 
     addon_utils.enable("cycles")  # the bpy wheel starts without it
     scene.render.engine = "CYCLES"
-    scene.cycles.device = "CPU"
-    scene.cycles.samples = SAMPLES
-    scene.cycles.use_denoising = False
-    scene.cycles.use_adaptive_sampling = False
-    scene.cycles.max_bounces = 0
+    cycles = scene.cycles
+    cycles.device = "CPU"
+    cycles.samples = SAMPLES
+    cycles.use_denoising = False
+    cycles.use_adaptive_sampling = False
+    cycles.max_bounces = 0
     scene.view_settings.view_transform = "Standard"
     scene.render.film_transparent = True
     scene.render.image_settings.file_format = "PNG"

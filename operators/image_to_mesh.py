@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Image to Mesh: photos from wherever the artist has them -> a job -> (in `import_result`) a textured object."""
 
-# mypy: disable-error-code="valid-type"
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -16,14 +14,14 @@ from ..core.jobs.registry import DONE
 from ..core.jobs.request import Request, new_job_folder
 from . import engine, inputs, jobs
 from .masks import save_painted_masks
-from .reports import refuse
+from .reports import ours, refuse
 from .settings import mesh_settings, scene_state
 
 if TYPE_CHECKING:
     from .reports import Outcome
 
 
-class MAQUETTE_OT_image_to_mesh(bpy.types.Operator):  # noqa: N801
+class MAQUETTE_OT_image_to_mesh(bpy.types.Operator):
     """Make a textured mesh and matched cameras from photos of an object"""
 
     bl_idname = "maquette.image_to_mesh"
@@ -88,7 +86,7 @@ class MAQUETTE_OT_image_to_mesh(bpy.types.Operator):  # noqa: N801
         except MaquetteError as error:
             return refuse(self, error)
         if not bpy.app.background:
-            bpy.ops.maquette.listen_for_escape("INVOKE_DEFAULT")
+            ours.listen_for_escape("INVOKE_DEFAULT")
             return {"FINISHED"}
         jobs.wait(entry)
         if entry.state != DONE:
@@ -99,7 +97,7 @@ class MAQUETTE_OT_image_to_mesh(bpy.types.Operator):  # noqa: N801
             )
             self.report({"ERROR"}, text)
             return {"CANCELLED"}
-        bpy.ops.maquette.import_result(job=entry.id)
+        ours.import_result(job=entry.id)
         return {"FINISHED"}
 
     def _photos(self, context: bpy.types.Context) -> list[Path]:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Import Result: a finished job's folder, or any Result folder, into the scene as one undo step."""
 
-# mypy: disable-error-code="valid-type"
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from .reports import Outcome
 
 
-class MAQUETTE_OT_import_result(bpy.types.Operator):  # noqa: N801
+class MAQUETTE_OT_import_result(bpy.types.Operator):
     """Bring a finished result into the scene: mesh, material, cameras and photos"""
 
     bl_idname = "maquette.import_result"

@@ -46,7 +46,7 @@ def selected_images(context: bpy.types.Context) -> list[bpy.types.Image]:
         for item in context.selected_objects
         if item.type == "EMPTY" and item.empty_display_type == "IMAGE" and item.data is not None
     ]
-    return [item.data for item in sorted(empties, key=lambda item: item.name)]  # type: ignore[misc]
+    return [item.data for item in sorted(empties, key=lambda item: item.name)]
 
 
 def edited_image(context: bpy.types.Context) -> bpy.types.Image | None:
@@ -81,7 +81,7 @@ def _file_of_image(image: bpy.types.Image, folder: Path) -> Path:
             if path.is_file():
                 return path
         else:
-            data = image.packed_file.data
+            data: Any = image.packed_file.data
             path = folder / f"{_plain_name(image)}{_suffix_of(data)}"
             path.write_bytes(data)
             return path
@@ -92,12 +92,12 @@ def _file_of_image(image: bpy.types.Image, folder: Path) -> Path:
     return path
 
 
-def save_pixels(image: bpy.types.Image, path: Path) -> None:
+def save_pixels(image: Any, path: Path) -> None:
     """Write an image as PNG and leave it as it is (`Image.save` would change its source and path)."""
     width, height = image.size
     pixels = np.empty(width * height * 4, np.float32)
     image.pixels.foreach_get(pixels)
-    copy = bpy.data.images.new("Maquette Copy", width, height, alpha=True, float_buffer=image.is_float)
+    copy: Any = bpy.data.images.new("Maquette Copy", width, height, alpha=True, float_buffer=image.is_float)
     try:
         copy.colorspace_settings.name = image.colorspace_settings.name
         copy.alpha_mode = "STRAIGHT"

@@ -20,6 +20,7 @@ from ..core.jobs.registry import CANCELLED, DONE, Entry, Registry
 from ..core.jobs.request import Request
 from ..core.jobs.runner import Worker
 from . import engine
+from .reports import ours
 from .settings import preferences
 
 log = logging.getLogger(__name__)
@@ -54,9 +55,9 @@ def entries() -> list[Entry]:
 
 def submit(scene: bpy.types.Scene, request: Request, title: str) -> Entry:
     """Put a job in line; a window's timer takes it from there, `wait` does without a window."""
-    ours = preferences()
+    chosen = preferences()
     jobs = registry()
-    jobs.idle_s = max(60.0 * ours.idle_minutes, 1.0) if ours else 1.0
+    jobs.idle_s = max(60.0 * chosen.idle_minutes, 1.0) if chosen else 1.0
     job = jobs.submit(request, title)
     _origins[job] = scene.session_uid
     watch()
@@ -95,16 +96,16 @@ def forget(job: str) -> None:
 
 
 def _engine_python() -> Path:
-    ours = preferences()
-    return engine_python(ours.engine_python if ours else "")
+    chosen = preferences()
+    return engine_python(chosen.engine_python if chosen else "")
 
 
 def _tick() -> float | None:
     """Take in what the engine says, import what is done, redraw; None when nothing is going on any more."""
     changed = registry().poll()
-    ours = preferences()
+    chosen = preferences()
     for entry in changed:
-        if entry.state == DONE and ours and ours.import_when_done:
+        if entry.state == DONE and chosen and chosen.import_when_done:
             _to_import[entry.id] = time.monotonic() + IMPORT_PATIENCE_S
         elif entry.state == CANCELLED:
             forget(entry.id)
@@ -132,7 +133,7 @@ def _import_finished() -> bool:
             continue
         with bpy.context.temp_override(window=window, screen=window.screen, scene=window.scene):
             try:
-                bpy.ops.maquette.import_result(job=job)
+                ours.import_result(job=job)
                 imported = True
             except RuntimeError as error:  # reported already; the job stays on the list with its button
                 log.warning("import of %s: %s", job, error)
@@ -169,7 +170,7 @@ def redraw() -> None:
                 area.tag_redraw()
 
 
-@bpy.app.handlers.persistent
+@bpy.app.handlers.persistent  # type: ignore[untyped-decorator]
 def _on_render(*_: object) -> None:
     """A render needs the memory and the GPU more than an idle engine does."""
     if _registry is not None:

@@ -23,7 +23,7 @@ MASKS = "masks"
 """Folder of a Result with the masks that were found: `STEM.png`, white where the object is."""
 
 
-class MAQUETTE_OT_edit_masks(bpy.types.Operator):  # noqa: N801
+class MAQUETTE_OT_edit_masks(bpy.types.Operator):
     """Open a mask for every photo of the list in the Image Editor: paint white what belongs to the object, black what does not"""
 
     bl_idname = "maquette.edit_masks"
@@ -79,14 +79,14 @@ def _masks_folder(options: Any) -> Path:
     return folder
 
 
-def _mask_image(photo: Path, folder: Path, found: Path | None) -> bpy.types.Image:
+def _mask_image(photo: Path, folder: Path, found: Path | None) -> Any:
     """The mask of one photo as a file image: kept, else the one that was found, else white."""
     path = folder / f"{photo.stem}.png"
     if not path.is_file() and found is not None and (found / path.name).is_file():
         shutil.copyfile(found / path.name, path)
     if not path.is_file():
         _write_white(photo, path)
-    image = bpy.data.images.load(str(path), check_existing=True)
+    image: Any = bpy.data.images.load(str(path), check_existing=True)
     image.colorspace_settings.name = "Non-Color"
     return image
 
@@ -99,7 +99,7 @@ def _write_white(photo: Path, path: Path) -> None:
         raise InputError("IMAGE_UNREADABLE", f"{photo} cannot be read.", "Take it off the list.") from error
     width, height = picture.size
     bpy.data.images.remove(picture)
-    white = bpy.data.images.new("Maquette Mask", width, height, alpha=False)
+    white: Any = bpy.data.images.new("Maquette Mask", width, height, alpha=False)
     try:
         white.pixels.foreach_set(np.ones(width * height * 4, np.float32))
         white.file_format = "PNG"

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sidebar's list of photos: adding and removing."""
 
-# mypy: disable-error-code="valid-type"
-
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bpy
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from .reports import Outcome
 
 
-class MAQUETTE_OT_add_photos(bpy.types.Operator):  # noqa: N801 - Blender's form
+class MAQUETTE_OT_add_photos(bpy.types.Operator):
     """Add photos to the list"""
 
     bl_idname = "maquette.add_photos"
@@ -48,7 +47,7 @@ class MAQUETTE_OT_add_photos(bpy.types.Operator):  # noqa: N801 - Blender's form
             "FILES": "Choose photo files for the next mesh",
             "SELECTION": "Take the photos of the selected image empties",
             "EDITOR": "Take the image that is shown here",
-        }[properties.source]  # type: ignore[attr-defined]
+        }[properties.source]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Outcome:
         """Ask for files where files are wanted."""
@@ -70,7 +69,7 @@ class MAQUETTE_OT_add_photos(bpy.types.Operator):  # noqa: N801 - Blender's form
         self.report({"INFO"}, f"{count} photos added")
         return {"FINISHED"}
 
-    def _paths(self, context: bpy.types.Context) -> list:
+    def _paths(self, context: bpy.types.Context) -> list[Path]:
         if self.source == "FILES":
             return inputs.chosen_files(self.directory, self.files)
         if self.source == "SELECTION":
@@ -81,7 +80,7 @@ class MAQUETTE_OT_add_photos(bpy.types.Operator):  # noqa: N801 - Blender's form
         return inputs.files_of_images(images, new_job_folder()) if images else []
 
 
-class MAQUETTE_OT_remove_photo(bpy.types.Operator):  # noqa: N801
+class MAQUETTE_OT_remove_photo(bpy.types.Operator):
     """Take the chosen photo, or all of them, off the list; the file stays"""
 
     bl_idname = "maquette.remove_photo"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 
@@ -15,6 +17,7 @@ def present(scene: bpy.types.Scene, chosen: list[bpy.types.Object]) -> None:
         layer.objects.active = chosen[0]
     for screen in bpy.data.screens:
         for area in screen.areas:
+            space: Any
             for space in area.spaces:
                 if space.type == "VIEW_3D" and space.shading.color_type == "MATERIAL":
                     space.shading.color_type = "TEXTURE"

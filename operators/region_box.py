@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .reports import Outcome
 
 
-class MAQUETTE_OT_add_region_box(bpy.types.Operator):  # noqa: N801
+class MAQUETTE_OT_add_region_box(bpy.types.Operator):
     """Add a box around the active object, or one metre in size; only what lies inside it is meshed next time"""
 
     bl_idname = "maquette.add_region_box"
@@ -35,13 +35,13 @@ class MAQUETTE_OT_add_region_box(bpy.types.Operator):  # noqa: N801
         active = context.active_object
         if active is not None and active.type == "MESH" and result_info(active).schema:
             corners = [active.matrix_world @ Vector(corner) for corner in active.bound_box]
-            low = Vector(min(c[axis] for c in corners) for axis in range(3))
-            high = Vector(max(c[axis] for c in corners) for axis in range(3))
+            low = Vector([min(c[axis] for c in corners) for axis in range(3)])
+            high = Vector([max(c[axis] for c in corners) for axis in range(3)])
         box = bpy.data.objects.new("Region Box", None)
         box.empty_display_type = "CUBE"
         box.empty_display_size = 0.5  # a cube one unit wide, so scale is size
         box.location = (low + high) / 2
-        box.scale = [max(size, 1e-3) for size in high - low]
+        box.scale = [max(high[axis] - low[axis], 1e-3) for axis in range(3)]
         context.collection.objects.link(box)
         context.view_layer.update()
         options = scene_state(context.scene).mesh

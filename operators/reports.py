@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
 
     Outcome = set[OperatorReturnItems]
+
+
+ours: Any = bpy.ops.maquette  # type: ignore[attr-defined]
+"""Our own operators, which the stubs do not know."""
 
 
 def refuse(operator: bpy.types.Operator, error: MaquetteError) -> Outcome:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .reports import Outcome
 
 
-class MAQUETTE_OT_set_up_engine(bpy.types.Operator):  # noqa: N801
+class MAQUETTE_OT_set_up_engine(bpy.types.Operator):
     """Make the engine's own Python environment: about 1 GB to download, several minutes"""
 
     bl_idname = "maquette.set_up_engine"
@@ -50,7 +50,7 @@ class MAQUETTE_OT_set_up_engine(bpy.types.Operator):  # noqa: N801
         return {"FINISHED"}
 
 
-class MAQUETTE_OT_look_for_engine(bpy.types.Operator):  # noqa: N801
+class MAQUETTE_OT_look_for_engine(bpy.types.Operator):
     """Search for the engine again"""
 
     bl_idname = "maquette.look_for_engine"

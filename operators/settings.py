@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is kept in the .blend and in the preferences: choices for the next mesh, and where a result came from."""
 
-# Properties are declared by annotations that call functions: Blender asks for it, mypy does not know it.
-# mypy: disable-error-code="valid-type,func-returns-value,union-attr"
+# mypy: disable-error-code="func-returns-value"
 
 from __future__ import annotations
 
@@ -241,12 +240,13 @@ def result_info(target: bpy.types.Object) -> Any:
 
 def camera_info(camera: bpy.types.Object) -> Any:
     """The `CameraInfo` of a camera object."""
-    return camera.data.maquette
+    data: Any = camera.data
+    return data.maquette
 
 
 def preferences() -> Any:
     """Our `MaquettePreferences`; None when the package was loaded without being enabled (headless import)."""
-    addon = bpy.context.preferences.addons.get(ROOT_PACKAGE)
+    addon: Any = bpy.context.preferences.addons.get(ROOT_PACKAGE)
     return addon.preferences if addon else None
 
 
@@ -286,7 +286,7 @@ def mesh_settings(options: Any) -> MeshSettings:
 
 
 CLASSES = (MeshOptions, PhotoItem, SceneState, ResultInfo, CameraInfo, MaquettePreferences)
-POINTERS = (
+POINTERS: tuple[tuple[Any, Any], ...] = (
     (bpy.types.Scene, SceneState),
     (bpy.types.Object, ResultInfo),
     (bpy.types.Camera, CameraInfo),

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """View Through Photo: step through a result's cameras with the photo behind the mesh."""
 
-# mypy: disable-error-code="valid-type"
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -26,7 +24,7 @@ def result_root(context: bpy.types.Context) -> Any:
     return None
 
 
-class MAQUETTE_OT_view_through_photo(bpy.types.Operator):  # noqa: N801
+class MAQUETTE_OT_view_through_photo(bpy.types.Operator):
     """Look through a solved camera: it becomes the scene's camera, the render gets its photo's size"""
 
     bl_idname = "maquette.view_through_photo"
@@ -78,7 +76,8 @@ def _show_camera_view(context: bpy.types.Context) -> None:
     else:
         areas = [area for area in context.screen.areas if area.type == "VIEW_3D"] if context.screen else []
     for area in areas:
-        area.spaces.active.region_3d.view_perspective = "CAMERA"
+        space: Any = area.spaces.active
+        space.region_3d.view_perspective = "CAMERA"
 
 
 CLASSES = (MAQUETTE_OT_view_through_photo,)

@@ -25,8 +25,9 @@ class MAQUETTE_UL_photos(bpy.types.UIList):
     """File names."""
 
     def draw_item(
-        self, context: Any, layout: Any, data: Any, item: Any, icon: Any, active: Any, name: Any
-    ) -> None:
+        self, context: Any, layout: Any, data: Any, item: Any, icon: Any, active_data: Any, active_property: Any,
+        index: Any = 0, flt_flag: Any = 0,
+    ) -> None:  # fmt: skip
         """Name without folder."""
         layout.label(text=Path(item.path.replace("\\", "/")).name, icon="IMAGE_DATA", translate=False)
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from ..core.jobs.registry import DONE, FAILED, QUEUED, Entry
@@ -34,7 +36,7 @@ class MAQUETTE_PT_progress(Sidebar, bpy.types.Panel):
                 draw_text(box, context, text, icon="ERROR")
 
 
-def _icon(entry: Entry) -> str:
+def _icon(entry: Entry) -> Any:
     return {QUEUED: "SORTTIME", DONE: "CHECKMARK", FAILED: "CANCEL"}.get(entry.state, "PLAY")
 
 

@@ -70,8 +70,9 @@ class MAQUETTE_UL_cameras(bpy.types.UIList):
     """The cameras among the objects of a result's collection."""
 
     def draw_item(
-        self, context: Any, layout: Any, data: Any, item: Any, icon: Any, active: Any, name: Any
-    ) -> None:
+        self, context: Any, layout: Any, data: Any, item: Any, icon: Any, active_data: Any, active_property: Any,
+        index: Any = 0, flt_flag: Any = 0,
+    ) -> None:  # fmt: skip
         """Photo, grade, match, and a button to look through it."""
         info = camera_info(item)
         row = layout.row()
@@ -82,9 +83,9 @@ class MAQUETTE_UL_cameras(bpy.types.UIList):
         icon = "OUTLINER_OB_CAMERA" if looking else "CAMERA_DATA"
         row.operator("maquette.view_through_photo", text="", icon=icon, emboss=False).camera = item.name
 
-    def filter_items(self, context: Any, data: Any, name: str) -> tuple[list[int], list[int]]:
-        """Cameras with a photo whose name holds what was typed, in the order of their names."""
-        objects = getattr(data, name)
+    def filter_items(self, context: Any, data: Any, property: Any) -> Any:  # noqa: A002 - Blender's name
+        """(flags, order): cameras with a photo whose name holds what was typed, in the order of their names."""
+        objects = getattr(data, property)
         wanted = self.filter_name.lower()
         shown = [
             o.type == "CAMERA" and bool(camera_info(o).photo) and wanted in camera_info(o).photo.lower()
@@ -117,7 +118,7 @@ class MAQUETTE_PT_cameras(Sidebar, bpy.types.Panel):
             layout.template_list(
                 "MAQUETTE_UL_cameras", "", collection, "objects", state, "active_camera", rows=4
             )
-        camera = scene.camera
+        camera: Any = scene.camera
         if camera is None or camera.type != "CAMERA" or not camera_info(camera).photo:
             return
         info = camera_info(camera)

@@ -18,7 +18,7 @@ def draw_text(layout: bpy.types.UILayout, context: bpy.types.Context, text: str,
     """A sentence over as many lines as the region's width asks for; the icon stands at the first."""
     scale = context.preferences.system.ui_scale
     letters = max(int((context.region.width / scale - 50) / LETTER_PX), 16)
-    column = layout.column(align=True)
+    column: Any = layout.column(align=True)
     column.scale_y = 0.8
     for number, line in enumerate(textwrap.wrap(text, letters)):
         column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The real worker with a stand-in for the verb `mesh`: it takes MAQUETTE_TEST_SECONDS and leaves a copy of the Result
 
-folder MAQUETTE_TEST_RESULT. A photo whose name begins with `bad` fails the job, `crash` kills the worker. Runs in any
-Python with numpy: `Worker(python, script=this file)`.
+folder MAQUETTE_TEST_RESULT. A photo whose name begins with `bad` fails the job, `crash` kills the worker.
+Started as `Worker(python of an engine, script=this file)`.
 """
 
 from __future__ import annotations

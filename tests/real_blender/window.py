@@ -49,7 +49,7 @@ class Window:
         self._run(
             "run", "--command", "extension", "install-file", "-r", "user_default", "--enable", str(archive)
         )
-        self._lock = open(
+        self._lock = open(  # noqa: SIM115 - held until the end
             Path(tempfile.gettempdir()) / "maquette-display.lock", "w"
         )  # one virtual screen for all
         fcntl.flock(self._lock, fcntl.LOCK_EX)
