@@ -238,12 +238,6 @@ def _add_mesh(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--model", default=default.model, metavar="NAME|FILE", help="for methods that use a model"
     )
-    verb.add_argument(
-        "--cameras",
-        default="",
-        metavar="FILE",
-        help="given cameras: NeRF JSON or a COLMAP folder; else they are solved",
-    )
     _add_extraction(verb)
     verb.add_argument(
         "--height", type=float, default=default.height, metavar="M", help="height in metres (longest side 1)"
@@ -263,6 +257,12 @@ def _add_photos(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("inputs", nargs="*", metavar="PHOTO", help="pictures, or folders of pictures")
     verb.add_argument(
         "--out", required=True, metavar="DIR", help="the result's folder; an older result there is replaced"
+    )
+    verb.add_argument(
+        "--cameras",
+        default="",
+        metavar="FILE",
+        help="given cameras: NeRF JSON or a COLMAP folder; else they are solved",
     )
     verb.add_argument("--masks", default="", metavar="DIR", help="masks named like the photos")
     verb.add_argument(
@@ -344,12 +344,14 @@ def _request(options: argparse.Namespace) -> Request:
         settings = MeshSettings.from_json(chosen).as_json()
     else:
         own = {
-            "poses": ("method", "format", "masks", "mask_mode"),
+            "poses": ("method", "format", "cameras", "masks", "mask_mode"),
             "extract": ("resolution", "threshold", "face_budget", "texture_size", "region"),
             "bake": ("onto", "texture_size"),
         }[options.verb]
         settings = shared | {name: getattr(options, name) for name in own}
-        settings |= {name: _absolute(settings[name]) for name in ("masks", "onto") if name in settings}
+        settings |= {
+            name: _absolute(settings[name]) for name in ("masks", "cameras", "onto") if name in settings
+        }
         _check_ranges(settings)
     out = _absolute(options.out) or inputs[0]
     return Request(options.verb, inputs, settings, out, _absolute(options.glb), _absolute(options.preview))
