@@ -277,6 +277,32 @@ def test_ctrl_c_is_130_and_leaves_nothing(place, number):
     assert not grandchild.exists() or grandchild.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
+FROM_BLENDER = """
+import functools, sys
+from pathlib import Path
+from maquette.core import cli
+from maquette.core.jobs import foreground
+from maquette.core.jobs.runner import Worker
+foreground.is_engine = lambda: False
+cli.Worker = functools.partial(Worker, script=Path(sys.argv[1]))
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+def test_ctrl_c_reaches_the_engine(place):
+    environment = os.environ | {"MAQUETTE_ENGINE_PYTHON": sys.executable}
+    arguments = [FAKE, "poses", place / "Bild 1.jpg", "--out", place / "out", "--device", "cpu"]
+    child = subprocess.Popen(
+        [sys.executable, "-c", FROM_BLENDER, *arguments], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert "busy" in child.stderr.readline()
+    began = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    assert child.wait(30) == 130
+    assert time.monotonic() - began < 2.0
+    assert {path.name for path in place.iterdir()} == {"Bild 1.jpg"}
+
+
 def test_importing_the_command_line_loads_neither_torch_nor_blender(tmp_path):
     code = "import sys, maquette.core.cli; print([m for m in ('torch', 'bpy', 'scipy', 'PIL', 'trimesh') if m in sys.modules])"
     out = subprocess.run(
