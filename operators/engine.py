@@ -36,11 +36,12 @@ class EngineSetup:
     """`create_environment` in a thread that never touches bpy; `poll` takes in what it says.
 
     Args:
+        base_python: None: one that is found.
         wheel_folder: None: the network is used.
         online: `bpy.app.online_access`, asked in the main thread.
     """
 
-    def __init__(self, wheel_folder: Path | None, online: bool) -> None:
+    def __init__(self, base_python: Path | None, wheel_folder: Path | None, online: bool) -> None:
         self.stage = ""
         self.progress = 0.0
         self.lines: deque[str] = deque(maxlen=LINES_KEPT)
@@ -48,7 +49,7 @@ class EngineSetup:
         self._cancelled = threading.Event()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._thread = threading.Thread(
-            target=self._work, args=(wheel_folder, online), name="maquette set-up", daemon=True
+            target=self._work, args=(base_python, wheel_folder, online), name="maquette set-up", daemon=True
         )
         self._thread.start()
 
@@ -84,9 +85,10 @@ class EngineSetup:
         self._thread.join()
         self.poll()
 
-    def _work(self, wheel_folder: Path | None, online: bool) -> None:
+    def _work(self, base_python: Path | None, wheel_folder: Path | None, online: bool) -> None:
         try:
             create_environment(
+                base_python,
                 wheel_folder=wheel_folder,
                 online=online,
                 send=self._inbox.put,
@@ -107,11 +109,11 @@ def engine_setup() -> EngineSetup | None:
     return _setup
 
 
-def start_setup(wheel_folder: Path | None, online: bool) -> EngineSetup:
+def start_setup(base_python: Path | None, wheel_folder: Path | None, online: bool) -> EngineSetup:
     """Begin; one at a time."""
     global _setup
     assert _setup is None or not _setup.running
-    _setup = EngineSetup(wheel_folder, online)
+    _setup = EngineSetup(base_python, wheel_folder, online)
     return _setup
 
 

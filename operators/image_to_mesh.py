@@ -106,6 +106,8 @@ class MAQUETTE_OT_image_to_mesh(bpy.types.Operator):
             paths = inputs.chosen_files(self.directory, self.files)
             scene_state(context.scene).photos.clear()
             inputs.list_photos(context.scene, paths)
+            if not bpy.app.background:
+                bpy.ops.ed.undo_push(message="Choose Photos")  # so that undoing the mesh keeps the list
             return paths
         paths = inputs.listed_photos(context.scene)
         if not paths:

@@ -133,7 +133,8 @@ def _import_finished() -> bool:
             continue
         with bpy.context.temp_override(window=window, screen=window.screen, scene=window.scene):
             try:
-                ours.import_result(job=job)
+                # True asks for the undo step, which a call from Python does not make by itself.
+                ours.import_result("EXEC_DEFAULT", True, job=job)
                 imported = True
             except RuntimeError as error:  # reported already; the job stays on the list with its button
                 log.warning("import of %s: %s", job, error)
@@ -141,8 +142,10 @@ def _import_finished() -> bool:
 
 
 def _window_for(job: str) -> Any:
-    """A window that shows the job's scene in Object mode with no tool at work, else None."""
+    """A window that shows the job's scene in Object mode with no tool and no render at work, else None."""
     scene = _scene_of(job)
+    if bpy.app.is_job_running("RENDER"):  # type: ignore[func-returns-value]
+        return None
     for window in bpy.context.window_manager.windows:
         at_work = [
             item.bl_idname for item in window.modal_operators if not item.bl_idname.startswith("MAQUETTE_")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
@@ -38,9 +38,9 @@ class MAQUETTE_OT_set_up_engine(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Start; without a window also wait."""
-        ours = preferences()
-        wheels = Path(bpy.path.abspath(ours.wheel_folder)) if ours and ours.wheel_folder else None
-        setup = engine.start_setup(wheels, bpy.app.online_access)
+        chosen = preferences()
+        base, wheels = (_path(chosen, name) for name in ("base_python", "wheel_folder"))
+        setup = engine.start_setup(base, wheels, bpy.app.online_access)
         jobs.watch()
         if bpy.app.background:
             setup.wait()
@@ -48,6 +48,11 @@ class MAQUETTE_OT_set_up_engine(bpy.types.Operator):
             if setup.error is not None:
                 return refuse(self, setup.error)
         return {"FINISHED"}
+
+
+def _path(chosen: Any, name: str) -> Path | None:
+    text = getattr(chosen, name, "")
+    return Path(bpy.path.abspath(text)) if text else None
 
 
 class MAQUETTE_OT_look_for_engine(bpy.types.Operator):

@@ -189,6 +189,12 @@ class CameraInfo(bpy.types.PropertyGroup):
     )
 
 
+def _look_for_engine(self: Any, context: bpy.types.Context) -> None:
+    from . import engine  # reads these preferences itself
+
+    engine.look_again()
+
+
 class MaquettePreferences(bpy.types.AddonPreferences):
     """Edit > Preferences > Add-ons > Maquette."""
 
@@ -197,6 +203,12 @@ class MaquettePreferences(bpy.types.AddonPreferences):
     engine_python: StringProperty(
         name="Engine Python",
         description="Python with the engine's packages; empty: the environment that Set Up Engine makes",
+        subtype="FILE_PATH",
+        update=_look_for_engine,
+    )
+    base_python: StringProperty(
+        name="Base Python",
+        description="Python that Set Up Engine makes the environment from; empty: Blender's own, or one that is found",
         subtype="FILE_PATH",
     )
     wheel_folder: StringProperty(
@@ -218,14 +230,16 @@ class MaquettePreferences(bpy.types.AddonPreferences):
     )
 
     def draw(self, context: bpy.types.Context) -> None:
-        """The three choices."""
+        """Engine first."""
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "engine_python")
+        layout.prop(self, "base_python")
         layout.prop(self, "wheel_folder")
+        layout.operator("maquette.set_up_engine", icon="IMPORT")
+        layout.separator()
         layout.prop(self, "idle_minutes")
         layout.prop(self, "import_when_done")
-        layout.operator("maquette.set_up_engine", icon="IMPORT")
 
 
 def scene_state(scene: bpy.types.Scene) -> Any:

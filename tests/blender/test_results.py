@@ -155,3 +155,32 @@ def test_four_hundred_thousand_triangles(tmp_path, module, scene):
     seconds = time.perf_counter() - began
     assert len(imported.meshes[0].data.polygons) == 401_408
     assert seconds <= (1.5 if bpy.app.version >= (4, 5, 0) else 2.5), seconds
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's memory counters")
+def test_memory_of_an_import(tmp_path, module, scene):
+    """Issue target: Blender's own process adds at most 300 MB; 400,000 triangles, 2048 px, 24 photos of 12 megapixels."""
+    folder = write_ball(tmp_path / "large", module, rings=448, texture=1024)
+    description = json.loads((folder / "scene.json").read_text())
+    description["cameras"] *= 4
+    (folder / "scene.json").write_text(json.dumps(description))
+    for photo in (folder / "views").iterdir():
+        photo.write_bytes(
+            photo.read_bytes() + bytes(4_000_000 - photo.stat().st_size)
+        )  # as heavy as a real JPEG
+    before = memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+    imported = module("operators.results").import_result(folder, scene)
+    bpy.context.view_layer.update()
+    assert len(imported.cameras) == 24
+    grown = memory("VmHWM") - before
+    assert grown <= 300e6, grown
+
+
+def memory(name):
+    """Bytes, from /proc/self/status."""
+    return 1024 * next(
+        int(line.split()[1])
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(name)
+    )

@@ -61,13 +61,17 @@ def test_click_watch_finish_look_undo(window):
     window.shot("3 finished")
     window.click_panel(VIEW_THROUGH_PHOTO)
     window.wait(lambda s: s["view"] == "CAMERA")
+    time.sleep(2)
     window.shot("4 through the photo")
     window.mouse(600, 700)
-    window.key("ctrl+z", "ctrl+z")  # the look through the photo, the import
+    window.key("ctrl+z")  # the look through the photo
+    time.sleep(1)
+    assert NEW <= set(window.state()["objects"])
+    window.key("ctrl+z")  # all of the import
     state = window.wait(lambda s: set(s["objects"]) == set(before["objects"]))
     for name in ("datablocks", "camera", "render"):
         assert state[name] == before[name]
-    window.order("bpy.ops.ed.redo()")
+    window.key("ctrl+shift+z")
     state = window.wait(lambda s: set(s["objects"]) - set(before["objects"]) == NEW)
     window.shot("5 redone")
 
