@@ -18,14 +18,6 @@ FEW_FEATURES = 150
 def why_no_model(found: SfmResult) -> InputError:
     """The typed error for a set without any model."""
     counts = [len(points) for points in found.keypoints.values()]
-    strong = [pair for pair in found.pairs if len(pair.matches) >= 50]
-    flat = [pair for pair in strong if "PLANAR" in pair.kind or "PANORAMIC" in pair.kind]
-    if strong and len(flat) > 0.7 * len(strong):
-        return InputError(
-            "NO_PARALLAX",
-            "The photos overlap, but the camera only turned on the spot or all of them show one flat surface.",
-            "Step sideways between photos: the camera has to move around the object.",
-        )
     if np.median(counts) < FEW_FEATURES:
         return InputError(
             "LOW_TEXTURE",
@@ -36,6 +28,15 @@ def why_no_model(found: SfmResult) -> InputError:
         "NO_OVERLAP",
         "The photos do not overlap enough to find the cameras.",
         "Take more photos of the same object, with steps under 20 degrees from one to the next.",
+    )
+
+
+def no_parallax() -> InputError:
+    """The typed error for a camera that stood still."""
+    return InputError(
+        "NO_PARALLAX",
+        "The camera only turned on the spot: without moving, it sees no depth.",
+        "Step sideways between photos: the camera has to move around the object.",
     )
 
 

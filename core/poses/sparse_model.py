@@ -94,6 +94,17 @@ class SparseModel:
             image_of=row[trimmed.image_of],
         )
 
+    def in_own_frame(self) -> SparseModel:
+        """Mappers leave a random frame: here the first image's axes, the mean camera as origin, RMS distance to it 1."""
+        centres = self.centres
+        middle, turn = centres.mean(0), self.poses[0, :, :3]
+        scale = 1.0 / max(float(np.sqrt(((centres - middle) ** 2).sum(1).mean())), 1e-12)
+        rotation = self.poses[:, :, :3] @ turn.T
+        moved = scale * (centres - middle) @ turn.T
+        shift = -np.einsum("nij,nj->ni", rotation, moved)
+        points = scale * (self.points - middle) @ turn.T
+        return replace(self, poses=np.concatenate([rotation, shift[..., None]], 2), points=points)
+
     def angles_deg(self) -> NDArray[np.float64]:
         """(P,) largest angle under which two of a point's cameras see it, approximated from its first camera's ray."""
         rays = self.points[self.point_of] - self.centres[self.image_of]

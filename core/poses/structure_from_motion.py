@@ -21,6 +21,7 @@ from .candidate import Candidate, finish
 from .grading import Evidence, disagreement, gather, grade_cameras, grade_set
 from .match_check import check_matches
 from .pairing import choose_pairs
+from .parallax import only_turned
 from .sfm_process import SfmOptions, SfmResult, run_sfm
 from .sparse_model import SparseModel
 from .working_copies import Copy, WorkingSet, make_copies
@@ -109,6 +110,8 @@ def _climb(
         options = replace(options, seed=seed, use_masks=working.masked)
         limit = LIMIT_S - (time.monotonic() - began)
         last = run_sfm(working, options, pairs, working.folder / f"attempt{number}", progress, span, limit)
+        if only_turned(last.pairs, last.keypoints, working):
+            raise advice.no_parallax()
         candidate, other = _best_candidate(last, working, seed)
         progress.check()
         if candidate is None:
@@ -119,7 +122,7 @@ def _climb(
         log.info("attempt %d: grade %s, %s", number, found.grade, found.metrics)
         if best is None or rank > best[0]:
             best = rank, found
-        if found.grade == "A" or (found.grade == "B" and not _could_gain(found)):
+        if found.grade in ("A", "B") and not _could_gain(found, last):
             break
     if best is None:
         assert last is not None
@@ -128,9 +131,13 @@ def _climb(
     return best[1]
 
 
-def _could_gain(found: PoseEstimate) -> bool:
-    """True while photos are missing or uncertain in a way that more features may cure."""
-    return found.metrics["registered_share"] < 0.95 or any(camera.grade != GOOD for camera in found.cameras)
+def _could_gain(found: PoseEstimate, result: SfmResult) -> bool:
+    """True while photos are missing or uncertain that more features may save; strangers are left in peace."""
+    if any(camera.grade != GOOD for camera in found.cameras):
+        return True
+    share = 1.0 - found.metrics["registered_share"]
+    linked = sum("shares no view" not in reason for reason in found.failed.values())
+    return share > 0.25 or linked > 0
 
 
 def _rank(found: PoseEstimate) -> tuple[float, ...]:
@@ -184,6 +191,7 @@ def _as_estimate(
     other: SparseModel | None,
 ) -> PoseEstimate:
     """Cameras of the full-resolution photos in their order, repeats included."""
+    candidate = replace(candidate, model=candidate.model.in_own_frame())
     model = candidate.model
     copies = {copy.name: copy for copy in working.copies}
     evidence = gather(candidate, other, np.array([[copies[n].width, copies[n].height] for n in model.images]))
