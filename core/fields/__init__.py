@@ -24,6 +24,14 @@ def load_field(path: Path) -> Field:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             kind = json.loads(file.read(min(length, 1 << 26)))["__metadata__"]["field"]
+        if kind == "fused":
+            from .fused import FusedField
+
+            return FusedField.load(path)
+        if kind == "sparse_grid":
+            from .sparse_grid import SparseGrid
+
+            return SparseGrid.load(path)
         if kind == "triplane":
             from .triplane import TriplaneField
 

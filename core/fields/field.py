@@ -34,7 +34,9 @@ class Field(Protocol):
         """points (N, 3) float32 -> (N,) float32: density per metre of the result's frame, signed distance or probability."""
         ...
 
-    def appearance(self, points: Tensor, directions: Tensor | None = None, normals: Tensor | None = None) -> Tensor:
+    def appearance(
+        self, points: Tensor, directions: Tensor | None = None, normals: Tensor | None = None
+    ) -> Tensor:
         """points (N, 3), unit viewing directions (N, 3) from the camera or None (head-on), unit normals or None -> (N, C)."""
         ...
 

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The second half of every mesh: field -> surface -> UVs -> texture -> files of a Result."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import FailedError
+from ..fields.field import Field
+from ..progress import Progress
+from ..results import Result, SceneCamera, SceneObject, write_mesh
+from ..settings import MeshSettings
+from ..surface.bake import BakeSettings, bake_texture
+from ..surface.clean import CleanSettings, clean_mesh
+from ..surface.extract import ExtractSettings, extract_surface
+from ..surface.match import match_view
+from ..surface.report import mesh_report
+from ..surface.uv import UvSettings, unwrap
+from ..types import Mesh, View
+
+log = logging.getLogger(__name__)
+
+RESOLUTION = {"draft": 128, "normal": 256, "high": 384}
+FACE_BUDGET = {"draft": 30_000, "normal": 120_000, "high": 400_000}
+BAKE_BYTES = 1 << 30
+"""Pictures for the texture are scaled down together when they would take more than this."""
+PLAN = {"surface": 6.0, "uv": 8.0, "texture": 20.0, "match": 4.0}
+
+
+@dataclass
+class Surfaced:
+    """What the second half made."""
+
+    mesh: Mesh
+    object: SceneObject
+    metrics: dict[str, Any]
+    per_camera: dict[str, dict[str, float]]
+
+
+def surface_field(field: Field, settings: MeshSettings, progress: Progress) -> Mesh:
+    """Stage `surface`: extraction, cleaning, face budget.
+
+    Raises:
+        FailedError: NO_SURFACE.
+    """
+    with progress.stage("surface"):
+        resolution = settings.resolution or RESOLUTION[settings.quality]
+        mesh = extract_surface(field, ExtractSettings(resolution=resolution), progress)
+        budget = settings.face_budget or FACE_BUDGET[settings.quality]
+        mesh = clean_mesh(mesh, CleanSettings(face_budget=budget, smooth_steps=3), progress)
+        if len(mesh.faces) == 0:
+            raise FailedError(
+                "NO_SURFACE",
+                "The reconstruction holds no surface.",
+                "Check the masks, the region box and the cameras.",
+            )
+    return mesh
+
+
+def texture_mesh(
+    mesh: Mesh,
+    field: Field | None,
+    folder: Path,
+    cameras: list[SceneCamera],
+    settings: MeshSettings,
+    progress: Progress,
+) -> Surfaced:
+    """Stages `uv`, `texture`, `match`; writes mesh.npz and base_color.png into the Result folder."""
+    with progress.stage("uv"):
+        if mesh.uvs is None:
+            mesh = unwrap(mesh, UvSettings(size=settings.texture_size), progress)
+    views = read_views(folder, cameras)
+    with progress.stage("texture"):
+        baked = bake_texture(mesh, views, field, BakeSettings(size=settings.texture_size), progress)
+        texture, seen = baked.texture, baked.vertex_seen
+        mesh.attributes["seen"] = np.asarray(seen, np.float32)
+        write_mesh(folder / "mesh.npz", mesh)
+        pixels = (texture * 255 + 0.5).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "base_color.png", compress_level=3)
+    per_camera: dict[str, dict[str, float]] = {}
+    with progress.stage("match"):
+        for number, view in enumerate(views):
+            progress.update(number / len(views))
+            per_camera[view.camera.name] = match_view(mesh, texture, view)
+    report = mesh_report(mesh)
+    metrics = {
+        name: round(float(np.mean([row[name] for row in per_camera.values() if name in row])), 4)
+        for name in ("silhouette_iou", "photo_psnr")
+        if any(name in row for row in per_camera.values())
+    }
+    item = SceneObject("Object", textures={"base_color": "base_color.png"}, report=report)
+    return Surfaced(mesh, item, metrics | {"seen": round(float(np.mean(seen)), 4)}, per_camera)
+
+
+def add_to_result(result: Result, made: Surfaced) -> None:
+    """Enter the mesh and its measures into the result."""
+    result.objects = [made.object]
+    result.metrics |= made.metrics
+    for camera in result.cameras:
+        camera.metrics |= made.per_camera.get(camera.source.name, {})
+
+
+def read_views(folder: Path, cameras: list[SceneCamera]) -> list[View]:
+    """The undistorted photos of a Result folder with their masks (`masks/NAME.png`), scaled to fit BAKE_BYTES together."""
+    shown = [camera for camera in cameras if camera.view is not None and camera.image]
+    pixels = sum(camera.view.width * camera.view.height for camera in shown if camera.view)
+    scale = min(1.0, (BAKE_BYTES / 16 / max(1, pixels)) ** 0.5)
+    views = []
+    for item in shown:
+        assert item.view is not None and item.image is not None
+        camera = item.view
+        if scale < 1.0:
+            camera = camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+        size = camera.width, camera.height
+        with Image.open(folder / item.image) as image:
+            rgb = _as_float(
+                image.convert("RGB").resize(size, Image.Resampling.BOX) if scale < 1 else image.convert("RGB")
+            )
+        mask = folder / "masks" / f"{Path(item.image).stem}.png"
+        plane = None
+        if mask.is_file():
+            with Image.open(mask) as image:
+                plane = _as_float(image.convert("L").resize(size, Image.Resampling.BILINEAR))
+        views.append(View(camera, rgb, plane))
+    return views
+
+
+def _as_float(image: Image.Image) -> NDArray[np.float32]:
+    return np.asarray(image, np.float32) / 255.0
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes CUDA, then Apple's GPU, then the processor.
+
+    Raises:
+        MissingError: NO_DEVICE when the named one is not there.
+    """
+    from ..errors import MissingError
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, there in present.items() if there)
+    if not present[name]:
+        raise MissingError(
+            "NO_DEVICE", f"The engine finds no {name} device.", "Choose another device, or auto."
+        )
+    return torch.device(name)

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Verb `mesh`, method `photos`: photos -> cameras -> masks -> radiance field -> textured mesh and matched cameras."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ..errors import InputError
+from ..fields.fused import FusedField
+from ..fit.bounds import focus_box, hull_box, region_box, scene_box
+from ..fit.fusion import fuse
+from ..fit.occupancy import cell_centres, grid_shape, visual_hull
+from ..fit.radiance import FitSettings, fit_radiance
+from ..images.load import distinct_photos, open_photos
+from ..images.masks import find_masks
+from ..images.region import ObjectRegion
+from ..images.undistort import undistort
+from ..jobs import cache
+from ..jobs.request import Request
+from ..poses.frame import common_point, find_ground, orient
+from ..poses.given import given_cameras
+from ..poses.stored import load_estimate, save_estimate
+from ..poses.structure_from_motion import estimate
+from ..progress import Progress
+from ..results import Result
+from ..settings import MeshSettings
+from ..types import Photo, PoseEstimate, View
+from .field_to_result import PLAN as SURFACE_PLAN
+from .field_to_result import RESOLUTION, add_to_result, pick_device, surface_field, texture_mesh
+from .poses import read_masks, report_cameras
+
+log = logging.getLogger(__name__)
+
+WORK_SIDE = {"draft": 400, "normal": 640, "high": 1024}
+"""Long side of the working pictures, pixels."""
+FIT_POINTS = {"draft": 0.8e8, "normal": 5.0e8, "high": 2.5e9}
+"""Samples spent on the field; a processor core does three to five million a second."""
+PLAN = {
+    "load": 1.0,
+    "cameras": 25.0,
+    "views": 3.0,
+    "masks": 15.0,
+    "field": 90.0,
+    "fusion": 12.0,
+    **SURFACE_PLAN,
+}
+POSES_VERSION, FIELD_VERSION = 1, 1
+
+
+@dataclass
+class Scene:
+    """What the fit works on."""
+
+    views: list[View]
+    box: Tensor
+    """(2, 3) float32, result's frame."""
+    floor: NDArray[np.float64] | None
+    """(4,) plane that the object stands on."""
+
+
+def run(request: Request, folder: Path, progress: Progress) -> Result:
+    """Photos to a textured mesh.
+
+    Args:
+        request: inputs are photos or folders; settings are those of `MeshSettings`.
+        folder: receives the files of the Result.
+        progress: plan and stages are set here.
+
+    Raises:
+        InputError, MissingError, FailedError, Cancelled: see the stages.
+    """
+    settings = MeshSettings.from_json(request.settings)
+    device = pick_device(settings.device)
+    progress.set_plan(PLAN)
+    with progress.stage("load"):
+        photos = open_photos([Path(path) for path in request.inputs], progress)
+        _refuse_single(photos, settings)
+        photos = distinct_photos(photos, progress)
+        masks = read_masks(Path(settings.masks), photos) if settings.masks else None
+    with progress.stage("cameras"):
+        found = _find_cameras(photos, masks, settings, folder, progress)
+    if len(found.cameras) < 2:
+        raise InputError(
+            "TOO_FEW_CAMERAS",
+            "Fewer than two photos have a usable camera.",
+            "Add photos that overlap with the others.",
+        )
+    result = report_cameras(photos, found, folder, progress, request.settings)
+    with progress.stage("masks"):
+        scene = _find_object(photos, found, masks, settings, progress)
+        _save_masks(folder, scene.views)
+    field = _fit(scene, settings, device, folder, progress)
+    field.save(folder / "field.safetensors")
+    mesh = surface_field(field, settings, progress)
+    made = texture_mesh(mesh, field, folder, result.cameras, settings, progress)
+    result.name, result.method, result.device = "Photos", "photos", device.type
+    result.field_file = "field.safetensors"
+    if found.method != "given":
+        ground = find_ground(found.cameras, found.cloud, mesh.vertices.astype(np.float64))
+        result.world_from_result = orient(
+            found.cameras, found.cloud, mesh.vertices.astype(np.float64), settings.height, ground
+        )
+    add_to_result(result, made)
+    return result
+
+
+def _refuse_single(photos: list[Photo], settings: MeshSettings) -> None:
+    if len(photos) < 2:
+        raise InputError(
+            "ONE_PHOTO",
+            "A mesh from photos needs several photos from different sides; only one was given.",
+            "Add photos (20 to 40 around the object are best), or use a method for a single picture when its model is installed.",
+        )
+    if settings.method not in ("auto", "photos"):
+        raise InputError(
+            "METHOD_MISSING", f"The method {settings.method} is not there yet.", "Use auto or photos."
+        )
+
+
+def _find_cameras(
+    photos: list[Photo],
+    masks: dict[str, NDArray[np.float32]] | None,
+    settings: MeshSettings,
+    folder: Path,
+    progress: Progress,
+) -> PoseEstimate:
+    if settings.cameras:
+        return given_cameras(Path(settings.cameras), photos)
+    given = [masks[name].tobytes() for name in sorted(masks)] if masks else []
+    key = cache.key(
+        "cameras",
+        POSES_VERSION,
+        {"quality": settings.quality, "seed": settings.seed},
+        [*(photo.path for photo in photos), *given],
+    )
+    stored = cache.folder("cameras", key)
+    if stored is not None:
+        return load_estimate(stored)
+    found = estimate(photos, masks, progress, folder, settings.quality, settings.seed)
+    with cache.store("cameras", key) as new:
+        save_estimate(new, found)
+    return found
+
+
+def _find_object(
+    photos: list[Photo],
+    found: PoseEstimate,
+    masks: dict[str, NDArray[np.float32]] | None,
+    settings: MeshSettings,
+    progress: Progress,
+) -> Scene:
+    """Undistorted working pictures with masks, and the box that holds the object."""
+    by_name = {photo.name: photo for photo in photos}
+    side = WORK_SIDE[settings.quality]
+    views = [undistort(by_name[c.name], c, side, (masks or {}).get(c.name)) for c in found.cameras]
+    region: ObjectRegion | None = None
+    if settings.mask_mode == "none":
+        for view in views:
+            view.mask = None
+    elif settings.mask_mode == "auto" and any(view.mask is None for view in views):
+        automatic, region = find_masks(views, found.cloud, progress)
+        if region.whole_scene:
+            automatic = [None for _ in views]  # type: ignore[misc]
+        for view, mask in zip(views, automatic, strict=True):
+            view.mask = view.mask if view.mask is not None else mask
+    if settings.region:
+        start = region_box(
+            settings.region, orient(found.cameras, found.cloud) if found.method != "given" else np.eye(4)
+        )
+    elif region is not None:
+        middle, half = region.box.mean(0), 0.75 * (region.box[1] - region.box[0])
+        start = np.stack([middle - half, middle + half])
+    elif any(view.mask is not None for view in views) or len(found.cloud.points) < 10:
+        start = focus_box(views, common_point(found.cameras))
+    else:
+        start = scene_box(found.cloud)
+    floor = region.plane if region is not None and not region.whole_scene else None
+    if all(view.mask is None for view in views):
+        return Scene(views, torch.tensor(start, dtype=torch.float32), None)
+    return Scene(views, hull_box(views, start, floor), floor)
+
+
+def _save_masks(folder: Path, views: list[View]) -> None:
+    """`masks/NAME.png` beside the undistorted photos: to be looked at, painted and given back."""
+    for view in views:
+        if view.mask is not None:
+            (folder / "masks").mkdir(exist_ok=True)
+            pixels = (view.mask * 255 + 0.5).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / "masks" / f"{Path(view.camera.name).stem}.png")
+
+
+def _fit(
+    scene: Scene, settings: MeshSettings, device: torch.device, folder: Path, progress: Progress
+) -> FusedField:
+    """Stages `field` and `fusion`, kept in the cache by their input."""
+    resolution = RESOLUTION[settings.quality]
+    fit = FitSettings(
+        resolution=resolution,
+        points=FIT_POINTS[settings.quality],
+        exposure=not settings.cameras,
+        seed=settings.seed,
+    )
+    key = cache.key(
+        "field",
+        FIELD_VERSION,
+        {"fit": vars(fit), "device": device.type, "box": scene.box.tolist(), "floor": scene.floor},
+        [part for view in scene.views for part in _fingerprint(view)],
+    )
+    stored = cache.folder("field", key)
+    if stored is not None:
+        return FusedField.load(stored / "field.safetensors").to(device)
+    shape = grid_shape(scene.box, resolution // 2)
+    occupied = visual_hull(scene.views, scene.box, shape)
+    floor = None if scene.floor is None else torch.tensor(scene.floor, dtype=torch.float32)
+    if floor is not None:
+        height = cell_centres(scene.box, shape) @ floor[:3] + floor[3]
+        occupied &= (height > -1.0 * float((scene.box[1] - scene.box[0]).max()) / resolution).reshape(shape)
+    with progress.stage("field"):
+        radiance = fit_radiance(scene.views, scene.box, occupied, fit, progress, device)
+    with progress.stage("fusion"):
+        field = fuse(radiance, scene.views, progress, None if floor is None else floor.to(device))
+    with cache.store("field", key) as new:
+        field.save(new / "field.safetensors")
+    return field
+
+
+def _fingerprint(view: View) -> list[bytes]:
+    camera = view.camera
+    numbers = np.array([camera.fx, camera.fy, camera.cx, camera.cy, *camera.cam_to_world.flatten()])
+    return [view.rgb.tobytes(), b"" if view.mask is None else view.mask.tobytes(), numbers.tobytes()]
