@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a coarse silhouette and evidence per pixel to an outline that follows colours and edges."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..progress import Progress
+from ..types import View
+from .hull import Hull
+
+BINS = 24
+"""Of the colour histograms, per channel."""
+SURE_OBJECT, SURE_BACKGROUND = 1.2, -2.0
+"""Smoothed log odds beyond which GrabCut may not change a pixel (our choice, on rendered scenes)."""
+
+Map = NDArray[np.float32]
+
+
+def cut_out(
+    views: list[View], outlines: list[Map], evidence: list[Map], hull: Hull, progress: Progress
+) -> tuple[list[Map], list[Map]]:
+    """Masks of all views.
+
+    Log odds of three sources are added: the evidence, the colours (histogram of the object from all views against that of
+    the view's surroundings) and the distance to the hull's outline. They are smoothed along edges by a guided filter
+    (He et al. 2013), and what stays in doubt is settled by GrabCut (Rother et al. 2004).
+
+    Args:
+        views: pictures.
+        outlines: per view (H, W) 0..1, the hull's silhouette.
+        evidence: per view (H, W) log odds of the object from other sources.
+        hull: gives the size of a voxel, in which distances to the outline count.
+        progress: asked to cancel.
+
+    Returns:
+        Masks (H, W) float32, 0 or 1, and the same with all pixels that may be object by their colour, for sources that
+        must see none of it.
+    """
+    units = [max(2.0, hull.pixels_per_voxel(view.camera)) for view in views]
+    depths = [_depth_inside(outline, unit) for outline, unit in zip(outlines, units, strict=True)]
+    colours = [_colour_index(view.rgb) for view in views]
+    object_count = np.zeros(BINS**3)
+    for plane, depth, colour in zip(evidence, depths, colours, strict=True):
+        sure = (cv2.boxFilter(plane, -1, (3, 3)) > 3.0) & (depth > -1.0)
+        object_count += _histogram(colour[sure if sure.sum() > 50 else depth > 2.0])
+    front = _density(object_count)
+
+    def one(item: tuple[View, Map, Map, NDArray[np.int32]]) -> tuple[Map, Map]:
+        progress.check()
+        return _cut_one(*item, front)
+
+    with ThreadPoolExecutor(2) as pool:
+        pairs = list(pool.map(one, zip(views, depths, evidence, colours, strict=True)))
+    return [mask for mask, _ in pairs], [doubtful for _, doubtful in pairs]
+
+
+def _cut_one(
+    view: View, depth: Map, evidence: Map, colour: NDArray[np.int32], front: NDArray[np.float64]
+) -> tuple[Map, Map]:
+    around = (depth < -1.5) & (depth > -7.9)
+    back = _density(_histogram(colour[around | ((evidence < -2.0) & (depth > -7.9))]))
+    floor = 2e-5
+    ratio = np.clip(np.log((front[colour] + floor) / (back[colour] + floor)), -4.0, 4.0)
+    known = np.abs(evidence) > 1e-6
+    # Outside the hull is not object; inside says little, since hulls fill hollows.
+    shape = np.where(
+        depth < -1.0, 1.5 * (depth + 1.0), np.clip(depth, -1.0, 2.0) * np.where(known, 0.15, 0.5)
+    )
+    odds = np.clip(np.where(known, 0.3, 0.6) * ratio + shape + evidence, -6.0, 6.0).astype(np.float32)
+    odds = guided_filter(view.rgb, odds, radius=3, smoothness=4e-4)
+    labels = np.where(odds > 0.4, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[odds > SURE_OBJECT] = cv2.GC_FGD
+    labels[(odds < SURE_BACKGROUND) | (depth < -3.0)] = cv2.GC_BGD
+    mask = _grab_cut(view.rgb, labels, depth > -5.0)
+    return mask, np.maximum(mask, ((depth > 0.0) & (ratio > 0.5)).astype(np.float32))
+
+
+def _grab_cut(rgb: Map, labels: NDArray[np.uint8], around: NDArray[np.bool_]) -> Map:
+    """GrabCut on the part of the picture that matters; labels as in OpenCV."""
+    mask = np.zeros(labels.shape, np.float32)
+    rows, columns = np.nonzero(around)
+    if not len(rows):
+        return mask
+    box = np.s_[max(rows.min() - 8, 0) : rows.max() + 9, max(columns.min() - 8, 0) : columns.max() + 9]
+    inner = np.ascontiguousarray(labels[box])
+    if (inner == cv2.GC_FGD).any() and (inner == cv2.GC_BGD).any():
+        picture = np.ascontiguousarray((rgb[box] * 255.0 + 0.5).astype(np.uint8))
+        cv2.setRNGSeed(0)  # per thread; the colour clusters start at random
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.grabCut(picture, inner, None, *models, 2, cv2.GC_INIT_WITH_MASK)
+    mask[box] = inner & 1
+    return mask
+
+
+def guided_filter(rgb: Map, value: Map, radius: int, smoothness: float) -> Map:
+    """Smooth `value` (H, W) where the colours of `rgb` (H, W, 3) are smooth (He, Sun, Tang 2013, equations 19 to 21)."""
+
+    def mean(plane: Map) -> Map:
+        size = (2 * radius + 1, 2 * radius + 1)
+        return np.asarray(cv2.boxFilter(plane, -1, size, borderType=cv2.BORDER_REFLECT), np.float32)
+
+    mean_rgb, mean_value = mean(rgb), mean(value)
+    covariance = mean(rgb * value[..., None]) - mean_rgb * mean_value[..., None]
+    spread = np.empty((*value.shape, 3, 3), np.float32)
+    for i in range(3):
+        for j in range(i, 3):
+            plane = mean(rgb[..., i] * rgb[..., j]) - mean_rgb[..., i] * mean_rgb[..., j]
+            spread[..., i, j] = spread[..., j, i] = plane + (smoothness if i == j else 0.0)
+    slope = np.linalg.solve(spread, covariance[..., None])[..., 0].astype(np.float32)
+    offset = mean_value - (slope * mean_rgb).sum(2)
+    return np.asarray((mean(slope) * rgb).sum(2) + mean(offset), np.float32)
+
+
+def _depth_inside(outline: Map, unit: float) -> Map:
+    """Signed distance to the outline in units, positive inside, at most 8."""
+    inside = (outline > 0.5).astype(np.uint8)
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3) - cv2.distanceTransform(
+        1 - inside, cv2.DIST_L2, 3
+    )
+    return np.clip(distance / unit, -8.0, 8.0).astype(np.float32)
+
+
+def _colour_index(rgb: Map) -> NDArray[np.int32]:
+    """(H, W, 3) -> (H, W) bin of the histogram."""
+    bins = np.clip((rgb * BINS).astype(np.int32), 0, BINS - 1)
+    return np.asarray((bins[..., 0] * BINS + bins[..., 1]) * BINS + bins[..., 2])
+
+
+def _histogram(index: NDArray[np.int32]) -> NDArray[np.float64]:
+    return np.bincount(index.ravel(), minlength=BINS**3).astype(np.float64)
+
+
+def _density(count: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Counts -> smoothed probabilities, (BINS**3,)."""
+    smooth = ndimage.gaussian_filter(count.reshape(BINS, BINS, BINS), 0.8, mode="nearest").ravel()
+    return np.asarray(smooth / max(float(smooth.sum()), 1e-9))
