@@ -156,7 +156,7 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def _scores(sights: list[Sight], points: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, views) seen 0..1 and (N, views) score: trust * cos^4 * resolution, the latter relative to the finest view."""
+    """(N, views) seen 0..1 and (N, views) score: trust * cos^4 * pixels per unit of length."""
     seen = torch.zeros((len(points), len(sights)), device=points.device)
     score = torch.zeros_like(seen)
     for number, sight in enumerate(sights):
@@ -164,7 +164,7 @@ def _scores(sights: list[Sight], points: Tensor, normals: Tensor) -> tuple[Tenso
         cosine = cosine.clamp_min(0.0)
         seen[:, number] = trust * ((cosine - 0.1) / 0.25).clamp(0, 1)
         score[:, number] = trust * cosine**4 * sight.camera.fx / z.clamp_min(1e-6)
-    return seen, score / score.amax().clamp_min(1e-20)
+    return seen, score
 
 
 def _survey(
@@ -230,13 +230,13 @@ def _equalise(texels: _Texels, views: int) -> NDArray[np.float32]:
     """Gains from texels with two or more good views."""
     if texels.view.shape[1] < 2:
         return np.ones((views, 3), np.float32)
-    good = torch.nonzero(texels.score[:, 1] > 0.05 * texels.score[:, 0].clamp_min(1e-6)).squeeze(1)
+    good = torch.nonzero(texels.score[:, 1] > 0.05 * texels.score[:, 0]).squeeze(1)
     good = good[:: max(1, len(good) // 40_000)]
     pairs = []
     for slot in range(1, texels.view.shape[1]):
         part = good[texels.score[good, slot] > 0]
         pairs.append(
-            [texels.view[part, 0], texels.view[part, slot], texels.colour[part, 0], texels.colour[part, slot], texels.score[part, slot]]
+            [texels.view[part, 0], texels.view[part, slot], texels.colour[part, 0], texels.colour[part, slot], texels.score[part, slot] / texels.score[part, 0]]
         )  # fmt: skip
     first, second, one, other, weight = (
         torch.cat(column).cpu().numpy() for column in zip(*pairs, strict=True)

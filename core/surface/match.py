@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import torch
@@ -42,4 +44,4 @@ def match_view(mesh: Mesh, texture: NDArray[np.float32], view: View, longest: in
     if not inside.any():
         return {"silhouette_iou": iou, "photo_psnr": 0.0}
     error = float(np.mean((rgb.numpy()[inside] - photo[inside]) ** 2))
-    return {"silhouette_iou": iou, "photo_psnr": min(99.0, -10 * np.log10(max(error, 1e-12)))}
+    return {"silhouette_iou": iou, "photo_psnr": min(99.0, -10 * math.log10(max(error, 1e-12)))}
