@@ -209,20 +209,24 @@ class VisionTransformer(nn.Module):
         return torch.cat([tokens[:, :1], tokens[:, 1 + registers :]], 1)
 
     def positions(self, h: int, w: int) -> Tensor:
-        """Position table for h x w patches, (1, 1 + h*w, width): bicubic, half-pixel centres, class row unchanged.
+        """Position table for h x w patches, (1, 1 + h*w, width)."""
+        return resized_positions(self.pos_embed, h, w, self.config.resize)
 
-        `legacy` samples with scale (n + 0.1)/grid instead of n/grid (the libraries' cure for rounding): visibly
-        different numbers, and those with which the public TripoSR was trained.
-        """
-        side = math.isqrt(self.pos_embed.shape[1] - 1)
-        if h == w == side:
-            return self.pos_embed
-        table = self.pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, width, side, side)
-        mode = self.config.resize
-        if mode == "size":
-            table = F.interpolate(table, size=(h, w), mode="bicubic")
-        else:
-            offset = 0.1 if mode == "legacy" else 0.0
-            scale = ((h + offset) / side, (w + offset) / side)
-            table = F.interpolate(table, scale_factor=scale, mode="bicubic", antialias=mode == "antialias")
-        return torch.cat([self.pos_embed[:, :1], table.flatten(2).mT], 1)
+
+def resized_positions(table: Tensor, h: int, w: int, mode: Resize) -> Tensor:
+    """Position table (1, 1 + side^2, width) for h x w patches: bicubic, half-pixel centres, class row unchanged.
+
+    `legacy` samples with scale (n + 0.1)/side instead of n/side (the libraries' cure for rounding): visibly different
+    numbers, and those with which the public TripoSR was trained.
+    """
+    side = math.isqrt(table.shape[1] - 1)
+    if h == w == side:
+        return table
+    grid = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, width, side, side)
+    if mode == "size":
+        grid = F.interpolate(grid, size=(h, w), mode="bicubic")
+    else:
+        offset = 0.1 if mode == "legacy" else 0.0
+        scale = ((h + offset) / side, (w + offset) / side)
+        grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", antialias=mode == "antialias")
+    return torch.cat([table[:, :1], grid.flatten(2).mT], 1)

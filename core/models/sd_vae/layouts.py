@@ -32,6 +32,7 @@ def diffusers_rules(levels: int, old_attention: bool = False) -> list[Rule]:
     )
 
     def up(match: re.Match[str]) -> str:
+        """Level of the decoder, counted from the lowest resolution."""
         return f"decoder.up_blocks.{levels - 1 - int(match.group(1))}."
 
     return [

@@ -54,6 +54,7 @@ def unet_rules(blocks: int, levels: int) -> list[Rule]:
     """Names of the original U-Net -> those of the diffusers library (spec 3.1: blocks counted per level)."""
 
     def down(match: re.Match[str]) -> str:
+        """Step n of the way down: its level and its place there."""
         n, rest = int(match.group(1)), match.group(2)
         if n == 0:
             return "conv_in" + rest.removeprefix(".0")
@@ -63,6 +64,7 @@ def unet_rules(blocks: int, levels: int) -> list[Rule]:
         return f"down_blocks.{level}." + _child(layer, rest)
 
     def up(match: re.Match[str]) -> str:
+        """The same on the way up, where the up-sampler is the last child of a step."""
         level, layer = divmod(int(match.group(1)), blocks + 1)
         rest = match.group(2)
         upsampler = re.match(r"\.\d\.conv(\..*)", rest)
