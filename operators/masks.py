@@ -1,125 +1,164 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edit Masks: the masks of a result, or white ones, in the Image Editor for painting; the next run uses them."""
+"""Edit Mask: a photo of a result with its mask as transparency, in the Image Editor for painting; the next run uses it."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.errors import InputError, MaquetteError
 from . import inputs, jobs
+from .cameras import cameras_of
 from .reports import refuse
-from .settings import result_info, scene_state
+from .settings import camera_info, result_info, scene_state
 from .view_through_photo import result_root
 
 if TYPE_CHECKING:
     from .reports import Outcome
 
 MASKS = "masks"
-"""Folder of a Result with the masks that were found: `STEM.png`, white where the object is."""
+"""Folder of a Result with the masks that were used: `STEM.png`, white where the object is."""
+KEY = "maquette_mask"
+"""Custom property of an image that is painted: stem of its photo."""
 
 
-class MAQUETTE_OT_edit_masks(bpy.types.Operator):
-    """Open a mask for every photo of the list in the Image Editor: paint white what belongs to the object, black what does not"""
+class MAQUETTE_OT_edit_mask(bpy.types.Operator):
+    """Open the photo that is looked through in the Image Editor: erase alpha where the object is not, add it where it is"""
 
-    bl_idname = "maquette.edit_masks"
-    bl_label = "Edit Masks"
+    bl_idname = "maquette.edit_mask"
+    bl_label = "Edit Mask"
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Masks belong to photos."""
-        if not scene_state(context.scene).photos:
-            cls.poll_message_set("Add photos first")
+        """The masks of a result are corrected; there is nothing to correct before."""
+        root = result_root(context)
+        if root is None or not cameras_of(root):
+            cls.poll_message_set("Make a mesh first, a draft will do; its masks can be corrected then")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> Outcome:
-        """One picture per photo in a masks folder, loaded, the first one shown."""
-        options = scene_state(context.scene).mesh
+        """The scene's camera where it is one of the result's, else the first."""
         root = result_root(context)
-        found = Path(result_info(root).folder) / MASKS if root else None
+        cameras = cameras_of(root)
+        camera = context.scene.camera if context.scene.camera in cameras else cameras[0]
+        options = scene_state(context.scene).mesh
         try:
-            folder = _masks_folder(options)
-            images = [_mask_image(path, folder, found) for path in inputs.listed_photos(context.scene)]
+            image = _painted(camera) or _new_image(camera, Path(result_info(root).folder) / MASKS)
+            if not options.masks:
+                options.masks = str(jobs.new_result_folder(MASKS))
         except MaquetteError as error:
             return refuse(self, error)
-        options.masks = str(folder)
-        _show(context, images[0])
-        self.report({"INFO"}, f"{len(images)} masks open in the Image Editor's list of images")
+        _show(context, image)
         return {"FINISHED"}
 
 
 def save_painted_masks(options: Any) -> None:
-    """Write the masks that were painted since; called before they are used."""
-    if not options.masks:
+    """Write every painted mask into the masks folder, white where the image is opaque; called before they are used.
+
+    Raises:
+        InputError: OUT_NOT_WRITABLE.
+    """
+    painted = _all_painted()
+    if not painted or not options.masks:
         return
-    folder = Path(bpy.path.abspath(options.masks)).resolve()
-    for image in bpy.data.images:
-        if (
-            image.is_dirty
-            and image.filepath
-            and Path(bpy.path.abspath(image.filepath)).resolve().parent == folder
-        ):
-            image.save()
-
-
-def _masks_folder(options: Any) -> Path:
-    folder = Path(bpy.path.abspath(options.masks)) if options.masks else jobs.new_result_folder("masks")
+    folder = Path(bpy.path.abspath(options.masks))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             "OUT_NOT_WRITABLE", f"The folder {folder} cannot be made.", "Choose another folder for the masks."
         ) from error
-    return folder
+    for image in painted:
+        pixels = _pixels(image)
+        pixels[..., :3] = pixels[..., 3:]
+        pixels[..., 3] = 1.0
+        copy: Any = bpy.data.images.new("Maquette Mask", *image.size)
+        try:
+            copy.colorspace_settings.name = "Non-Color"
+            _fill(copy, pixels)
+            inputs.save_pixels(copy, folder / f"{image[KEY]}.png")
+        finally:
+            bpy.data.images.remove(copy)
 
 
-def _mask_image(photo: Path, folder: Path, found: Path | None) -> Any:
-    """The mask of one photo as a file image: kept, else the one that was found, else white."""
-    path = folder / f"{photo.stem}.png"
-    if not path.is_file() and found is not None and (found / path.name).is_file():
-        shutil.copyfile(found / path.name, path)
-    if not path.is_file():
-        _write_white(photo, path)
-    image: Any = bpy.data.images.load(str(path), check_existing=True)
-    image.colorspace_settings.name = "Non-Color"
+def _stem(camera: bpy.types.Object) -> str:
+    return Path(camera_info(camera).photo).stem
+
+
+def _all_painted() -> list[Any]:
+    images: Any = bpy.data.images
+    return [image for image in images if KEY in image]
+
+
+def _painted(camera: bpy.types.Object) -> bpy.types.Image | None:
+    """The image in which this photo's mask has been painted before."""
+    return next((image for image in _all_painted() if image[KEY] == _stem(camera)), None)
+
+
+def _new_image(camera: Any, masks: Path) -> Any:
+    """The undistorted photo with the mask that was used as its alpha; opaque where none was."""
+    backgrounds = camera.data.background_images
+    if not backgrounds or backgrounds[0].image is None or not backgrounds[0].image.size[0]:
+        raise InputError("PHOTO_GONE", f"{camera.name} has no photo any more.", "Import the result again.")
+    photo = backgrounds[0].image
+    pixels = _pixels(photo)
+    pixels[..., 3] = 1.0
+    path = masks / f"{_stem(camera)}.png"
+    if path.is_file():
+        mask: Any = bpy.data.images.load(str(path))
+        try:
+            mask.colorspace_settings.name = "Non-Color"
+            pixels[..., 3] = _nearest(_pixels(mask)[..., 0], *pixels.shape[:2])
+        finally:
+            bpy.data.images.remove(mask)
+    image: Any = bpy.data.images.new(f"Mask {_stem(camera)}", *photo.size, alpha=True)
+    image[KEY] = _stem(camera)
+    _fill(image, pixels)
+    image.pack()
     return image
 
 
-def _write_white(photo: Path, path: Path) -> None:
-    """A white PNG of the photo's size; Blender reads the size."""
-    try:
-        picture = bpy.data.images.load(str(photo))
-    except RuntimeError as error:
-        raise InputError("IMAGE_UNREADABLE", f"{photo} cannot be read.", "Take it off the list.") from error
-    width, height = picture.size
-    bpy.data.images.remove(picture)
-    white: Any = bpy.data.images.new("Maquette Mask", width, height, alpha=False)
-    try:
-        white.pixels.foreach_set(np.ones(width * height * 4, np.float32))
-        white.file_format = "PNG"
-        white.filepath_raw = str(path)
-        white.save()
-    finally:
-        bpy.data.images.remove(white)
+def _pixels(image: Any) -> NDArray[np.float32]:
+    """(H, W, 4) float32, row 0 at the bottom."""
+    width, height = image.size
+    values = np.empty(width * height * 4, np.float32)
+    image.pixels.foreach_get(values)
+    return values.reshape(height, width, 4)
+
+
+def _fill(image: Any, pixels: NDArray[np.float32]) -> None:
+    image.pixels.foreach_set(np.ascontiguousarray(pixels).ravel())
+    image.update()
+
+
+def _nearest(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    rows = (np.arange(height) + 0.5) * values.shape[0] / height
+    columns = (np.arange(width) + 0.5) * values.shape[1] / width
+    return np.asarray(values[rows.astype(int)][:, columns.astype(int)])
 
 
 def _show(context: bpy.types.Context, image: bpy.types.Image) -> None:
-    """In an Image Editor that is open, else in a new window."""
-    if context.window is None or bpy.app.background:
+    """In an Image Editor that is open, else in a new window, ready to paint."""
+    if bpy.app.background:
         return
     area: Any = next((area for area in context.screen.areas if area.type == "IMAGE_EDITOR"), None)
     if area is None:
         bpy.ops.wm.window_new()
         area = context.window_manager.windows[-1].screen.areas[0]
         area.type = "IMAGE_EDITOR"
-    area.spaces.active.image = image
-    area.spaces.active.ui_mode = "PAINT"
+    space = area.spaces.active
+    space.image = image
+    space.display_channels = "COLOR_ALPHA"
+    space.ui_mode = "PAINT"
+    brush = context.scene.tool_settings.image_paint.brush
+    if brush is not None:  # from 4.3 on it is loaded when painting begins
+        brush.blend = "ERASE_ALPHA"
 
 
-CLASSES = (MAQUETTE_OT_edit_masks,)
+CLASSES = (MAQUETTE_OT_edit_mask,)

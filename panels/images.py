@@ -95,7 +95,6 @@ class MAQUETTE_PT_background(Sidebar, bpy.types.Panel):
         column.active = not options.masks
         column.prop(options, "mask_mode")
         layout.prop(options, "masks")
-        layout.operator("maquette.edit_masks", icon="BRUSH_DATA")
         layout.prop(options, "use_region")
         column = layout.column()
         column.active = options.use_region

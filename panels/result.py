@@ -126,6 +126,7 @@ class MAQUETTE_PT_cameras(Sidebar, bpy.types.Panel):
             draw_text(layout, context, f"{info.photo}: {info.reason}", icon=GRADE_ICONS[info.grade])
         layout.use_property_split = True
         layout.use_property_decorate = False
+        layout.operator("maquette.edit_mask", icon="BRUSH_DATA")
         for background in camera.data.background_images[:1]:
             layout.prop(background, "alpha", text="Photo Opacity", slider=True)
             layout.prop(background, "display_depth", text="Photo Depth", expand=True)

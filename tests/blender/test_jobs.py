@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -208,15 +209,32 @@ def test_every_setting_of_the_dataclass_is_in_the_panel(scene, module):
         assert item.identifier in ("rna_type", "name") or item.description
 
 
-def test_masks_are_painted_and_used(scene, photos, module):
-    bpy.ops.maquette.add_photos(source="FILES", **photos("a.png", "b.png"))
-    bpy.ops.maquette.edit_masks()
-    folder = Path(scene.maquette.mesh.masks)
-    assert sorted(path.name for path in folder.iterdir()) == ["a.png", "b.png"]
-    mask = next(image for image in bpy.data.images if image.filepath == str(folder / "a.png"))
-    assert min(mask.pixels) == 1.0
-    mask.pixels.foreach_set(np.tile(np.float32([0, 0, 0, 1]), 16))
-    module("operators.masks").save_painted_masks(scene.maquette.mesh)
-    assert not mask.is_dirty
-    again = bpy.data.images.load(str(folder / "a.png"))
-    assert max(again.pixels[:3]) == 0.0
+def test_masks_are_painted_and_used(engine, photos, scene, ball_result, module, tmp_path):
+    """The mask that was used becomes the photo's alpha; what is painted there is written white on black for the next run."""
+    folder = Path(shutil.copytree(ball_result, tmp_path / "result"))
+    (folder / "masks").mkdir()
+    left_half = np.zeros((240, 320, 3))
+    left_half[:, :160] = 1
+    write_png(folder / "masks" / "photo 0.png", left_half)
+    bpy.ops.maquette.import_result(directory=str(folder))
+    bpy.ops.maquette.view_through_photo(camera="photo 0")
+    bpy.ops.maquette.edit_mask()
+    image = bpy.data.images["Mask photo 0"]
+    alpha = np.array(image.pixels[:]).reshape(240, 320, 4)[..., 3]
+    assert alpha[:, :160].min() == 1
+    assert alpha[:, 160:].max() == 0
+    assert (
+        np.array(image.pixels[:]).reshape(240, 320, 4)[..., :3].max() > 0.5
+    )  # the photo is still there to be seen
+    painted = np.array(image.pixels[:], np.float32)
+    painted.reshape(240, 320, 4)[:120, ..., 3] = 0  # the lower half
+    image.pixels.foreach_set(painted)
+    bpy.ops.maquette.edit_mask()
+    assert len([i for i in bpy.data.images if "maquette_mask" in i]) == 1  # opened again, not made anew
+    bpy.ops.maquette.image_to_mesh(**photos("a.png", "b.png"))
+    masks = Path(scene.maquette.mesh.masks)
+    assert [path.name for path in masks.iterdir()] == ["photo 0.png"]
+    again = np.array(bpy.data.images.load(str(masks / "photo 0.png")).pixels[:]).reshape(240, 320, 4)
+    assert again[:120, ..., :3].max() == 0
+    assert again[120:, :160, :3].min() == 1
+    assert again[120:, 160:, :3].max() == 0

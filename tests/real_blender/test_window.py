@@ -59,8 +59,7 @@ def test_click_watch_finish_look_undo(window):
     window.mouse(600, 700)
     time.sleep(3)  # the first textured drawing without a graphics card
     window.shot("3 finished")
-    window.click_panel(VIEW_THROUGH_PHOTO)
-    window.wait(lambda s: s["view"] == "CAMERA")
+    window.click_panel_until(VIEW_THROUGH_PHOTO, lambda s: s["view"] == "CAMERA")
     time.sleep(2)
     window.shot("4 through the photo")
     window.mouse(600, 700)
@@ -107,8 +106,7 @@ def test_result_waits_while_the_artist_is_in_edit_mode(window):
     window.click_panel(IMPORT)
     assert "Ball" not in window.state()["objects"]  # greyed out in this mode
     window.order("bpy.ops.object.mode_set(mode='OBJECT')")
-    window.click_panel(IMPORT)
-    window.wait(lambda s: "Ball" in s["objects"], seconds=10)
+    window.click_panel_until(IMPORT, lambda s: "Ball" in s["objects"])
 
 
 def test_job_survives_another_file_and_does_not_land_in_it(window):

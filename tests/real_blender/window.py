@@ -125,6 +125,16 @@ class Window:
         x, y, width, height = self.state()["panel"]
         self.click(x + width // 2, HEIGHT - (y + height) + down)
 
+    def click_panel_until(self, down: int, condition) -> dict:
+        """Click up to three times: right after the panels have changed, Blender takes a first click for hovering."""
+        for _ in range(2):
+            self.click_panel(down)
+            with contextlib.suppress(AssertionError):
+                return self.wait(condition, seconds=6)
+            self.mouse(600, 700)
+        self.click_panel(down)
+        return self.wait(condition, seconds=10)
+
     def key(self, *keys: str) -> None:
         """Press keys with the pointer where it is."""
         for name in keys:
