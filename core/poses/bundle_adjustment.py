@@ -63,7 +63,7 @@ def adjust(
     known: NDArray[np.bool_],
     prior: LensPrior | None = None,
     iterations: int = 12,
-    max_observations: int = 20_000,
+    max_observations: int = 60_000,
 ) -> Adjusted:
     """Refine poses, points and lenses together.
 

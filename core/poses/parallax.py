@@ -16,13 +16,14 @@ from .working_copies import WorkingSet
 
 STILL = 0.0015
 """Of the long side: residual below which a rotation explains a pair (2.4 px at 1600; leaves room for distortion)."""
-FOCALS = np.geomspace(0.5, 5.0, 24)
+FOCALS = np.geomspace(0.5, 5.0, 16)
 """Focal lengths tried, over the long side."""
 
 
 def only_turned(pairs: list[Pair], keypoints: dict[str, NDArray[np.float32]], working: WorkingSet) -> bool:
     """True where one focal length and a rotation per pair explain nearly all pairs of pictures."""
     strong = [pair for pair in pairs if len(pair.matches) >= 50]
+    strong = strong[:: max(1, len(strong) // 100)]
     if not strong:
         return False
     size = {copy.name: np.array([copy.width, copy.height], np.float64) for copy in working.copies}
@@ -40,7 +41,7 @@ def _miss(
     pair: Pair, keypoints: dict[str, NDArray[np.float32]], size: dict[str, NDArray[np.float64]], focal: float
 ) -> float:
     """Median distance in pixels after the best rotation (Kabsch on the rays, twice, the second time without outliers)."""
-    matches = pair.matches[:: max(1, len(pair.matches) // 200)]
+    matches = pair.matches[:: max(1, len(pair.matches) // 100)]
     rays = []
     for name, rows in ((pair.a, matches[:, 0]), (pair.b, matches[:, 1])):
         flat = (keypoints[name][rows] - size[name] / 2) / (focal * size[name].max())
