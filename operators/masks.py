@@ -96,8 +96,8 @@ def _all_painted() -> list[Any]:
     return [image for image in images if KEY in image]
 
 
-def _painted(camera: bpy.types.Object) -> bpy.types.Image | None:
-    """The image in which this photo's mask has been painted before."""
+def _painted(camera: bpy.types.Object) -> Any:
+    """The image in which this photo's mask has been painted before, else None."""
     return next((image for image in _all_painted() if image[KEY] == _stem(camera)), None)
 
 
