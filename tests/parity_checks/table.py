@@ -3,7 +3,19 @@
 
 from __future__ import annotations
 
-from . import convonet, dvr, lrm_diffusion, lrm_keys, lrm_matching, lrm_objects, lrm_one2345, mise, onet, texture_fields
+from . import (
+    convonet,
+    dvr,
+    lrm_diffusion,
+    lrm_keys,
+    lrm_matching,
+    lrm_objects,
+    lrm_one2345,
+    mise,
+    occupancy_flow,
+    onet,
+    texture_fields,
+)
 from .fixture import Check
 
 FAMILIES: tuple[dict[str, Check], ...] = (
@@ -11,6 +23,7 @@ FAMILIES: tuple[dict[str, Check], ...] = (
     convonet.CHECKS,
     dvr.CHECKS,
     texture_fields.CHECKS,
+    occupancy_flow.CHECKS,
     mise.CHECKS,
     lrm_objects.CHECKS,
     lrm_diffusion.CHECKS,
