@@ -15,6 +15,8 @@ from .region import Focus
 
 CELLS = 96
 """Voxels along the longest side of a hull."""
+REACH = 1.25
+"""Radius of the ball that is searched, over that of the ball which the pictures show whole: objects may be cut off."""
 
 Map = NDArray[np.float32]
 
@@ -85,11 +87,11 @@ def first_grid(focus: Focus, normal: NDArray[np.float64], plane: NDArray[np.floa
     """The ball that the pictures show whole, above the plane where there is one."""
     axes = frame_of(normal)
     middle = axes @ focus.centre
-    low, high = middle - focus.radius, middle + focus.radius
+    low, high = middle - REACH * focus.radius, middle + REACH * focus.radius
     if plane is not None:
         low[2] = -plane[3]
         high[2] = max(high[2], low[2] + focus.radius)
-    return turned_grid(low, high, axes, 80)
+    return turned_grid(low, high, axes, CELLS)
 
 
 def carve(evidence: list[Map], cameras: list[Camera], grid: Grid, focus: Focus) -> Hull | None:
@@ -109,7 +111,7 @@ def carve(evidence: list[Map], cameras: list[Camera], grid: Grid, focus: Focus) 
         points = grid.centres()
         values = sample_views(points, cameras, calm, np.nan)
         number = (~np.isnan(values)).sum(0)
-        keep = np.linalg.norm(points - focus.centre, axis=1) < focus.radius
+        keep = np.linalg.norm(points - focus.centre, axis=1) < REACH * focus.radius
         keep &= number >= 0.3 * len(cameras)
         keep &= (values < -1.0).sum(0) <= 0.2 * number + 0.5
         keep &= (values > 0.3).sum(0) >= 0.35 * number

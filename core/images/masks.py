@@ -60,7 +60,7 @@ def find_masks(views: list[View], cloud: SparseCloud, progress: Progress) -> tup
         )
     else:
         found, hull = _separate(small, cloud, focus, plane, up, progress)
-        masks = [_enlarge(mask, view) for mask, view in zip(found, views, strict=True)]
+        masks = [_enlarge(mask, view) for mask, view in zip(found, views, strict=hull is not None)]
     if hull is None:
         progress.warning(WHOLE)
         blank = [np.ones(view.rgb.shape[:2], np.float32) for view in views]

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from ..types import View
 
-SAME, OTHER = 0.06, 0.14
-"""Largest difference of a channel that still is background, smallest that is not (sRGB 0..1; cloth and noise stay below)."""
+SAME, OTHER = 0.08, 0.16
+"""Largest difference of a channel that still is background, smallest that is not (sRGB 0..1; noise stays below)."""
+BORDER = 0.75
+"""Share of the border that has its colour: stands and cloths may reach into the picture."""
 
 
 def plain_evidence(views: list[View]) -> list[NDArray[np.float32]] | None:
@@ -38,7 +40,7 @@ def _evidence(view: View) -> NDArray[np.float32] | None:
         ring &= view.valid > 0.5
     colour = np.median(rgb[ring], 0)
     away = np.abs(rgb - colour).max(2)
-    if np.mean(away[ring] < SAME) < 0.8:
+    if np.mean(away[ring] < SAME) < BORDER:
         return None
     doubt = np.clip((away - SAME) / (OTHER - SAME), 0.0, 1.0)
     _, labels = cv2.connectedComponents((doubt < 0.5).astype(np.uint8), connectivity=4)
