@@ -175,7 +175,10 @@ def _best_candidate(
     others = [c.model for c in candidates if c is not best] + [
         m for m in order if m.mapper != best.model.mapper
     ]
-    return best, others[0] if others else None
+    if not others:
+        return best, None
+    # Images that its own matches convict have no say.
+    return best, others[0].without(check_matches(others[0], found.pairs, found.keypoints).misplaced)
 
 
 def _support(model: SparseModel, found: SfmResult) -> tuple[int, int]:
