@@ -38,6 +38,8 @@ class OnMesh(np.ndarray):
 
 def iso_surface(values: Array, level: float, low: float, high: float) -> tuple[Array, Array]:
     """Grid (R, R, R) in x, y, z order -> vertices (V, 3) in low..high and outward faces (F, 3) int32."""
+    if not values.min() < level < values.max():
+        return np.zeros((0, 3)), np.zeros((0, 3), np.int32)
     vertices, faces, _, _ = marching_cubes(
         values, level, gradient_direction="ascent", method="lorensen", allow_degenerate=True
     )
@@ -65,6 +67,8 @@ def values_error(expected: Any, got: OnMesh) -> tuple[float, str]:
 
     Bytes are compared over 255, so that one step is 1/255.
     """
+    if not len(got) or not len(expected):
+        return _empty(expected, got)
     nearest = cKDTree(got.ours[0]).query(got.theirs[0])[1]
     a, b = np.asarray(expected, np.float64), np.asarray(got, np.float64)[nearest]
     most = 255.0 if np.asarray(expected).dtype == np.uint8 else max(np.abs(a).max(), 1e-12)
@@ -73,12 +77,19 @@ def values_error(expected: Any, got: OnMesh) -> tuple[float, str]:
 
 def surface_error(expected: Any, got: OnMesh) -> tuple[float, str]:
     """Mean distance between the two surfaces over the largest coordinate; infinite for surfaces turned inside out."""
+    if not len(got) or not len(expected):
+        return _empty(expected, got)
     ours, theirs = (trimesh.Trimesh(v, f, process=False) for v, f in (got.ours, (got.theirs[0], expected)))
     distances = [_to_surface(a, b) for a, b in ((ours, theirs), (theirs, ours))]
     aligned = _alignment(ours, theirs)
     remark = f"{len(got)} faces for {len(expected)}, normals agree {aligned:.2f}"
     error = max(d.mean() for d in distances) / np.abs(theirs.vertices).max()
     return float(error) if aligned > 0.5 else float("inf"), remark
+
+
+def _empty(expected: Any, got: Any) -> tuple[float, str]:
+    """No error when neither mesh has anything."""
+    return (0.0 if len(expected) == len(got) else float("inf")), f"{len(got)} for {len(expected)}"
 
 
 def _to_surface(a: trimesh.Trimesh, b: trimesh.Trimesh, near: int = 24) -> Array:

@@ -113,6 +113,7 @@ class Zero123(nn.Module):
         runs, done = len(plan.timesteps) - 1, 0
 
         def denoise(z: Tensor, t: Tensor) -> Tensor:
+            """One guided call of the U-Net, reported."""
             nonlocal done
             e = self.guided_noise(z, t, known, guidance)
             done += 1
