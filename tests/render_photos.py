@@ -28,13 +28,16 @@ DIAGONAL_35MM = math.hypot(36.0, 24.0)
 
 def main() -> None:
     """Render all views."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("mesh", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--size", type=int, default=512, help="long side in pixels")
     parser.add_argument("--views", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--samples", type=int, default=24, help="per pixel, before the denoiser")
+    parser.add_argument("--samples", type=int, default=16, help="per pixel, before the denoiser")
+    parser.add_argument("--fill", type=float, default=0.74, help="diameter of the object's ball over the picture's width")
     parser.add_argument("--lens", type=int, default=40, help="35 mm equivalent (by the diagonal), mm")
     parser.add_argument("--up", choices=("x", "y", "z"), default="y", help="axis of the file that points up")
     parser.add_argument("--table", choices=("terrazzo", "wood"), default="terrazzo")
@@ -84,7 +87,11 @@ def load_object(path: Path, up: str) -> bpy.types.Object:
             bpy.ops.object.join()
     subject = meshes[0]
     # The importer has turned the file's Y up into Z up.
-    turn = {"y": Matrix.Identity(4), "z": Matrix.Rotation(math.pi / 2, 4, "X").inverted(), "x": Matrix.Rotation(-math.pi / 2, 4, "Y")}
+    turn = {
+        "y": Matrix.Identity(4),
+        "z": Matrix.Rotation(math.pi / 2, 4, "X").inverted(),
+        "x": Matrix.Rotation(-math.pi / 2, 4, "Y"),
+    }
     subject.data.transform(turn[up])
     corners = [vertex.co for vertex in subject.data.vertices]
     low = Vector(min(corner[k] for corner in corners) for k in range(3))
@@ -94,7 +101,9 @@ def load_object(path: Path, up: str) -> bpy.types.Object:
     subject.data.transform(Matrix.Scale(scale, 4) @ Matrix.Translation(-foot))
     subject["size"] = list((high - low) * scale)
     for material in subject.data.materials:
-        shader = next(node for node in material.node_tree.nodes if node.bl_idname == "ShaderNodeBsdfPrincipled")
+        shader = next(
+            node for node in material.node_tree.nodes if node.bl_idname == "ShaderNodeBsdfPrincipled"
+        )
         shader.inputs["Roughness"].default_value = 0.55
         shader.inputs["Specular IOR Level"].default_value = 0.3
     return subject
@@ -112,7 +121,9 @@ def build_room(table: str) -> list[bpy.types.Object]:
     for k in range(4):
         angle = k * math.pi / 2 + 0.2
         place = (2.4 * math.cos(angle), 2.4 * math.sin(angle), 0.5)
-        bpy.ops.mesh.primitive_plane_add(size=5.0, location=place, rotation=(math.pi / 2, 0, angle + math.pi / 2))
+        bpy.ops.mesh.primitive_plane_add(
+            size=5.0, location=place, rotation=(math.pi / 2, 0, angle + math.pi / 2)
+        )
         wall = bpy.context.active_object
         tint = [(0.42, 0.47, 0.52), (0.55, 0.50, 0.40), (0.38, 0.45, 0.38), (0.52, 0.44, 0.44)][k]
         wall.data.materials.append(bricks(f"Wall {k}", 5.0 + k, tint, tuple(0.45 * value for value in tint)))
@@ -163,7 +174,9 @@ class Shader:
                 socket.default_value = value
         return node
 
-    def ramp(self, factor: bpy.types.NodeSocket, stops: list[tuple[float, tuple[float, float, float]]]) -> bpy.types.NodeSocket:
+    def ramp(
+        self, factor: bpy.types.NodeSocket, stops: list[tuple[float, tuple[float, float, float]]]
+    ) -> bpy.types.NodeSocket:
         """Value -> colour."""
         node = self.node("ValToRGB", {"Fac": factor})
         elements = node.color_ramp.elements
@@ -203,7 +216,12 @@ def terrazzo() -> bpy.types.Material:
         grey = shader.node("RGBToBW", {"Color": chips.outputs["Color"]})
         tint = shader.ramp(
             grey.outputs["Val"],
-            [(0.2, (0.05, 0.05, 0.06)), (0.42, (0.35, 0.16, 0.10)), (0.55, (0.16, 0.22, 0.20)), (0.75, (0.80, 0.76, 0.68))],
+            [
+                (0.2, (0.05, 0.05, 0.06)),
+                (0.42, (0.35, 0.16, 0.10)),
+                (0.55, (0.16, 0.22, 0.20)),
+                (0.75, (0.80, 0.76, 0.68)),
+            ],
         )
         colour = shader.mix("MIX", near.outputs[0], colour, tint)
     return shader.finish(colour)
@@ -222,8 +240,15 @@ def wood() -> bpy.types.Material:
         },
     )  # fmt: skip
     stretched = shader.node("Mapping", {"Vector": bent, "Scale": (9.0, 110.0, 9.0)})
-    grain = shader.node("TexNoise", {"Vector": stretched.outputs["Vector"], "Scale": 1.0, "Detail": 9.0, "Roughness": 0.7})
-    brown = [(0.30, (0.10, 0.045, 0.018)), (0.48, (0.30, 0.15, 0.065)), (0.58, (0.42, 0.24, 0.11)), (0.72, (0.58, 0.37, 0.19))]
+    grain = shader.node(
+        "TexNoise", {"Vector": stretched.outputs["Vector"], "Scale": 1.0, "Detail": 9.0, "Roughness": 0.7}
+    )
+    brown = [
+        (0.30, (0.10, 0.045, 0.018)),
+        (0.48, (0.30, 0.15, 0.065)),
+        (0.58, (0.42, 0.24, 0.11)),
+        (0.72, (0.58, 0.37, 0.19)),
+    ]
     colour = shader.ramp(grain.outputs["Fac"], brown)
     colour = shader.mix("MULTIPLY", 0.75, colour, planks.outputs["Color"])
     knots = shader.node("TexVoronoi", {"Vector": bent, "Scale": 16.0})
@@ -239,9 +264,17 @@ def bricks(name: str, scale: float, light: tuple[float, ...], dark: tuple[float,
     shader = Shader(name, 0.8)
     rows = shader.node(
         "TexBrick",
-        {"Vector": shader.position, "Scale": scale, "Color1": (*light, 1), "Color2": (*dark, 1), "Mortar": (0.6, 0.58, 0.55, 1)},
+        {
+            "Vector": shader.position,
+            "Scale": scale,
+            "Color1": (*light, 1),
+            "Color2": (*dark, 1),
+            "Mortar": (0.6, 0.58, 0.55, 1),
+        },
     )
-    clouds = shader.node("TexNoise", {"Vector": shader.position, "Scale": 3.0, "Detail": 10.0, "Roughness": 0.75})
+    clouds = shader.node(
+        "TexNoise", {"Vector": shader.position, "Scale": 3.0, "Detail": 10.0, "Roughness": 0.75}
+    )
     spots = shader.ramp(clouds.outputs["Fac"], [(0.35, (0.25, 0.25, 0.25)), (0.65, (1, 1, 1))])
     return shader.finish(shader.mix("MULTIPLY", 0.8, rows.outputs["Color"], spots))
 
@@ -278,7 +311,9 @@ def set_up_render(scene: bpy.types.Scene, options: argparse.Namespace) -> None:
     scene.collection.objects.link(scene.camera)
 
 
-def orbit(views: int, subject: bpy.types.Object, options: argparse.Namespace, draw: random.Random) -> list[Matrix]:
+def orbit(
+    views: int, subject: bpy.types.Object, options: argparse.Namespace, draw: random.Random
+) -> list[Matrix]:
     """Hand-held poses in two rings around the object, camera to world, OpenGL axes."""
     size = Vector(subject["size"])
     centre, radius = Vector((0, 0, size.z / 2)), size.length / 2
@@ -290,8 +325,14 @@ def orbit(views: int, subject: bpy.types.Object, options: argparse.Namespace, dr
         count, index, elevation = (low, i, 22.0) if i < low else (views - low, i - low, 44.0)
         azimuth = 2 * math.pi * (index + draw.uniform(-0.22, 0.22)) / count + (0.2 if i < low else 0.45)
         elevation = math.radians(elevation + draw.uniform(-5.0, 5.0))
-        distance = 2 * radius * focal / (0.74 * width) * draw.uniform(0.93, 1.1)
-        ray = Vector((math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation)))
+        distance = 2 * radius * focal / (options.fill * width) * draw.uniform(0.93, 1.1)
+        ray = Vector(
+            (
+                math.cos(elevation) * math.cos(azimuth),
+                math.cos(elevation) * math.sin(azimuth),
+                math.sin(elevation),
+            )
+        )
         target = centre + 0.08 * radius * Vector([draw.uniform(-1, 1) for _ in range(3)])
         turn = ray.to_track_quat("Z", "Y").to_matrix().to_4x4()
         turn = turn @ Matrix.Rotation(math.radians(draw.uniform(-3.0, 3.0)), 4, "Z")
