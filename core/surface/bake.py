@@ -159,11 +159,18 @@ def _scores(sights: list[Sight], points: Tensor, normals: Tensor) -> tuple[Tenso
     """(N, views) seen 0..1 and (N, views) score: trust * cos^4 * pixels per unit of length."""
     seen = torch.zeros((len(points), len(sights)), device=points.device)
     score = torch.zeros_like(seen)
+    if not sights:
+        return seen, score
+    centres = np.stack([sight.camera.centre for sight in sights])
+    # One product tells which views a point faces at all; only those are looked at.
+    facing = normals @ torch.as_tensor(centres, dtype=torch.float32, device=points.device).T
+    facing -= (normals * points).sum(1, keepdim=True)
     for number, sight in enumerate(sights):
-        trust, cosine, z = look(sight, points, normals)
+        index = torch.nonzero(facing[:, number] > 0).squeeze(1)
+        trust, cosine, z = look(sight, points[index], normals[index])
         cosine = cosine.clamp_min(0.0)
-        seen[:, number] = trust * ((cosine - 0.1) / 0.25).clamp(0, 1)
-        score[:, number] = trust * cosine**4 * sight.camera.fx / z.clamp_min(1e-6)
+        seen[index, number] = trust * ((cosine - 0.1) / 0.25).clamp(0, 1)
+        score[index, number] = trust * cosine**4 * sight.camera.fx / z.clamp_min(1e-6)
     return seen, score
 
 
