@@ -120,10 +120,9 @@ def guided_filter(rgb: Map, value: Map, radius: int, smoothness: float) -> Map:
 def _depth_inside(outline: Map, unit: float) -> Map:
     """Signed distance to the outline in units, positive inside, at most 8."""
     inside = (outline > 0.5).astype(np.uint8)
-    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3) - cv2.distanceTransform(
-        1 - inside, cv2.DIST_L2, 3
-    )
-    return np.clip(distance / unit, -8.0, 8.0).astype(np.float32)
+    within = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
+    beyond = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
+    return np.asarray(np.clip((within - beyond) / unit, -8.0, 8.0), np.float32)
 
 
 def _colour_index(rgb: Map) -> NDArray[np.int32]:

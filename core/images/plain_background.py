@@ -43,7 +43,11 @@ def _evidence(view: View) -> NDArray[np.float32] | None:
     if np.mean(away[ring] < SAME) < BORDER:
         return None
     # A dim stand or cloth before black is nearer to the background than the lit object.
-    other = float(np.clip(0.5 * np.median(away[away > OTHER]), OTHER, 2 * OTHER)) if (away > OTHER).any() else OTHER
+    other = (
+        float(np.clip(0.5 * np.median(away[away > OTHER]), OTHER, 2 * OTHER))
+        if (away > OTHER).any()
+        else OTHER
+    )
     doubt = np.clip((away - SAME) / (other - SAME), 0.0, 1.0)
     _, labels = cv2.connectedComponents((doubt < 0.5).astype(np.uint8), connectivity=4)
     outside = np.isin(labels, np.unique(labels[ring & (doubt < 0.5)]))
