@@ -57,7 +57,7 @@ class DvrNetwork(nn.Module):
 
     def outputs(self, p: Tensor, c: Tensor | None) -> Tensor:
         """p (B, T, 3), c (B, c_dim) -> raw outputs (B, T, out_dim)."""
-        raw: Tensor = self.decoder(p, None if c is None else c[:, None])
+        raw: Tensor = self.decoder(p, c)
         return raw
 
     def logits(self, p: Tensor, c: Tensor | None) -> Tensor:

@@ -146,7 +146,6 @@ class OccupancyFlow(nn.Module):
     def velocity(self, t: Tensor, p: Tensor, c: Tensor | None, z: Tensor | None = None) -> Tensor:
         """t (B,), p (B, T, 3), codes (B, width) -> velocities (B, T, 3), equation 1."""
         time = t[:, None, None].expand(*p.shape[:2], 1)
-        c, z = (code[:, None] if code is not None else None for code in (c, z))
         return self.vector_field(torch.cat([p, time], -1), c, z)
 
     def move(

@@ -64,13 +64,13 @@ def integrate(
         while wanted > t1:
             k = [slope]
             for node, weights in zip(NODES, STAGES, strict=True):
-                k.append(derivative(t1 + node * step, state + step * _weighted(weights, k)))
+                k.append(derivative(t1 + node * step, state + _weighted(step, weights, k)))
             evaluations += len(NODES)
-            new = state + step * _weighted(STAGES[-1], k)
+            new = state + _weighted(step, STAGES[-1], k)
             tolerance = atol + rtol * torch.maximum(state.abs(), new.abs())
-            ratio = float((step * _weighted(ERROR, k) / tolerance).square().mean())
+            ratio = float((_weighted(step, ERROR, k) / tolerance).square().mean())
             if ratio <= 1.0:
-                coefficients = _quartic(state, new, state + step * _weighted(MIDDLE, k), k[0], k[-1], step)
+                coefficients = _quartic(state, new, state + _weighted(step, MIDDLE, k), k[0], k[-1], step)
                 t0, t1 = t1, t1 + step
                 state, slope = new, k[-1]
             step = next_step(step, ratio)
@@ -97,8 +97,9 @@ def next_step(step: float, ratio: float) -> float:
     return step / max(0.1, min(ratio**0.1 / 0.9, 1.0 / shrink))
 
 
-def _weighted(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
-    return sum((w * k for w, k in zip(weights, slopes, strict=False) if w), torch.zeros_like(slopes[0]))
+def _weighted(step: float, weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
+    """sum (step w_i) k_i in this order: the first error is all rounding, and it sets the second step."""
+    return sum(((step * w) * k for w, k in zip(weights, slopes, strict=False)), torch.zeros_like(slopes[0]))
 
 
 def _quartic(y0: Tensor, y1: Tensor, middle: Tensor, f0: Tensor, f1: Tensor, step: float) -> list[Tensor]:

@@ -43,13 +43,13 @@ class ConditionedMlp(nn.Module):
         self.fc_out = nn.Linear(hidden, out_dim)
 
     def forward(self, p: Tensor, c: Tensor | None = None, z: Tensor | None = None) -> Tensor:
-        """p (B, T, dim), codes (B, T or 1, width) -> (B, T, out_dim)."""
+        """p (B, T, dim), codes (B, width), or c (B, T, width) of each point -> (B, T, out_dim)."""
         h = self.fc_p(p)  # (B, T, H)
         for i, block in enumerate(self.blocks):
-            if hasattr(self, "fc_c"):
-                h = h + self.fc_c[i](c)
-            if hasattr(self, "fc_z"):
-                h = h + self.fc_z[i](z)
+            if c is not None and hasattr(self, "fc_c"):
+                h = h + (self.fc_c[i](c) if c.ndim == p.ndim else self.fc_c[i](c)[:, None])
+            if z is not None and hasattr(self, "fc_z"):
+                h = h + self.fc_z[i](z)[:, None]
             h = block(h)
         out: Tensor = self.fc_out(F.leaky_relu(h, self.leak))
         return out
