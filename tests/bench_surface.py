@@ -73,10 +73,16 @@ def bench_rasterize() -> None:
 
     for subdivisions, size in ((3, 512), (4, 512), (6, 1024), (7, 1024)):
         ball = trimesh.creation.icosphere(subdivisions, 0.7)
-        vertices, faces = torch.tensor(np.asarray(ball.vertices)).float(), torch.tensor(np.asarray(ball.faces))
+        vertices, faces = (
+            torch.tensor(np.asarray(ball.vertices)).float(),
+            torch.tensor(np.asarray(ball.faces)),
+        )
         camera = camera_around(0, 24, size)
         rasterize(vertices, faces, camera)
-        timed(f"rasterize {len(faces):7d} faces {size} px", lambda v=vertices, f=faces, c=camera: rasterize(v, f, c))
+        timed(
+            f"rasterize {len(faces):7d} faces {size} px",
+            lambda v=vertices, f=faces, c=camera: rasterize(v, f, c),
+        )
 
 
 def bench_extract(resolutions: tuple[int, ...]) -> None:
@@ -92,7 +98,9 @@ def bench_extract(resolutions: tuple[int, ...]) -> None:
                 ),
             )
             if resolution <= 256:
-                dense = timed(f"  dense {name} {resolution}^3", lambda f=field, r=resolution: extract_dense(f, r))
+                dense = timed(
+                    f"  dense {name} {resolution}^3", lambda f=field, r=resolution: extract_dense(f, r)
+                )
                 assert len(dense[1]) == len(mesh.faces), "a piece was lost"
 
 
@@ -102,7 +110,9 @@ def bench_texture() -> None:
     mesh = timed("clean to 100,000 faces", lambda: clean_mesh(surface, CleanSettings(face_budget=100_000)))
     views = [view_of(mesh, camera_around(number, 24, 1024)) for number in range(24)]
     mesh = timed(f"unwrap {len(mesh.faces)} faces, projected", lambda: unwrap(mesh, UvSettings(2048)))
-    baked = timed("bake 2048 from 24 views of 1024 px", lambda: bake_texture(mesh, views, settings=BakeSettings(2048)))
+    baked = timed(
+        "bake 2048 from 24 views of 1024 px", lambda: bake_texture(mesh, views, settings=BakeSettings(2048))
+    )
     match = timed("match one view", lambda: match_view(mesh, baked.texture, views[3]), str)
     assert match["photo_psnr"] > 30
     timed("unwrap the same by xatlas", lambda: unwrap(mesh, UvSettings(2048, projected_from=10**9)))
