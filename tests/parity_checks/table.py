@@ -6,6 +6,7 @@ from __future__ import annotations
 from . import (
     convonet,
     dvr,
+    graf,
     lrm_diffusion,
     lrm_keys,
     lrm_matching,
@@ -26,6 +27,7 @@ FAMILIES: tuple[dict[str, Check], ...] = (
     texture_fields.CHECKS,
     occupancy_flow.CHECKS,
     nerf.CHECKS,
+    graf.CHECKS,
     mise.CHECKS,
     lrm_objects.CHECKS,
     lrm_diffusion.CHECKS,
