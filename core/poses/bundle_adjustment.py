@@ -247,7 +247,7 @@ def _normal_equations(
     blocks = np.zeros((points, 3, 3))
     np.add.at(blocks, model.point_of, np.einsum("mki,mkj->mij", by_point, by_point))
     blocks += (damping + 1e-9) * blocks * np.eye(3) + 1e-12 * np.eye(3)
-    inverse: Floats = np.linalg.inv(blocks)
+    inverse: Floats = np.asarray(np.linalg.inv(blocks), np.float64)
     point_right = (point_jacobian.T @ residual.ravel()).reshape(-1, 3)
     coupling = (camera_jacobian.T @ point_jacobian).tocsr()
     starts = np.arange(points + 1)

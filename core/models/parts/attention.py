@@ -63,4 +63,5 @@ class PackedSelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, N, width) -> (B, N, width)."""
-        return self.proj(attend(*self.qkv(x).chunk(3, -1), heads=self.heads))
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return self.proj(attend(q, k, v, self.heads))

@@ -27,5 +27,5 @@ def update_average(average: nn.Module, network: nn.Module, beta: float = 0.999) 
     """Exponential moving average of the parameters (the copy that public GAN checkpoints call `generator_test`)."""
     for mean, value in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(value, 1.0 - beta)
-    for mean, value in zip(average.buffers(), network.buffers(), strict=True):
-        mean.copy_(value)
+    for kept, latest in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(latest)

@@ -24,7 +24,7 @@ class Pointwise(nn.Conv1d):
         return F.linear(x, self.weight[..., 0], self.bias)
 
 
-def linear_map(size_in: int, size_out: int, pointwise: bool, bias: bool = True) -> nn.Module:
+def linear_map(size_in: int, size_out: int, pointwise: bool, bias: bool = True) -> Pointwise | nn.Linear:
     """A linear layer in either of the two published storage forms."""
     return Pointwise(size_in, size_out, bias) if pointwise else nn.Linear(size_in, size_out, bias=bias)
 
@@ -51,6 +51,7 @@ class ConditionalBatchNorm1d(nn.Module):
         self.kind = "fc" if legacy else "conv"
         for name in ("gamma", "beta"):
             layer = linear_map(c_dim, features, pointwise=not legacy)
+            assert layer.bias is not None
             nn.init.zeros_(layer.weight)
             nn.init.constant_(layer.bias, float(name == "gamma"))
             self.add_module(f"{self.kind}_{name}", layer)

@@ -108,7 +108,7 @@ class SparseBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, statistics: Statistics) -> Tensor:
         """x (1, channels, ...), mask (1, 1, X, Y, Z) of the result -> (1, out, X, Y, Z)."""
-        weight = self.net[0].dense()  # type: ignore[operator]
+        weight = self.net[0].dense()
         if self.kind == "down":
             y = F.conv3d(F.pad(x, (_LOW, _HIGH) * 3), weight, stride=2)
         elif self.kind == "up":

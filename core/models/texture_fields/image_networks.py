@@ -79,7 +79,7 @@ class ImageEncoder(nn.Module):
 
 def image_widths(shapes: Shapes, last: str) -> tuple[tuple[int, ...], int]:
     """Channels of the pyramid and the side of its last map, from the key shapes; `last` names the layer behind it."""
-    widths = []
+    widths: list[int] = []
     while (key := f"resnet.{2 * len(widths)}.conv_1.weight") in shapes:
         widths.append(shapes[key][0])
     return tuple(widths), round((shapes[last][1] / widths[-1]) ** 0.5)
