@@ -36,13 +36,19 @@ class BlendingNetwork(nn.Module):
         weight = weight / (weight.sum(0, keepdim=True) + 1e-8)
         mean = (weight * f).sum(0, keepdim=True)
         var = (weight * (f - mean).square()).sum(0, keepdim=True)
-        shared = torch.cat([geometry[None], mean, var], -1).expand(len(views), *[-1] * geometry.dim())
-        x = F.elu(self.base_fc(torch.cat([shared, f], -1)))  # (V, ..., 32)
+        shared = torch.cat([geometry[None], mean, var], -1)  # (1, ..., G + 2 (3 + F)), the same for all views
+        x = F.elu(self.base_fc[2](F.elu(self._first(shared, f))))  # (V, ..., 32)
         y = F.elu(self.vis_fc(x * weight))  # (V, ..., 33)
         x = x + y[..., :32]
         visible = torch.sigmoid(self.vis_fc2(x * (torch.sigmoid(y[..., 32:]) * mask))) * mask
         logit = self.rgb_fc(torch.cat([x, visible, difference], -1)).masked_fill(mask == 0, -1e9)
         return (torch.softmax(logit, 0) * views[..., :3]).sum(0)
+
+    def _first(self, shared: Tensor, f: Tensor) -> Tensor:
+        """First layer of base_fc on [shared, f] without repeating what the views share: two thirds of its work."""
+        weight, bias = (self.base_fc[0].get_parameter(name) for name in ("weight", "bias"))
+        columns = shared.shape[-1]
+        return F.linear(shared, weight[:, :columns], bias) + F.linear(f, weight[:, columns:])
 
 
 def direction_difference(points: Tensor, seen_from: Tensor, centres: Tensor) -> Tensor:
