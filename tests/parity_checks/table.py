@@ -6,6 +6,7 @@ from __future__ import annotations
 from . import (
     convonet,
     dvr,
+    giraffe,
     graf,
     lrm_diffusion,
     lrm_keys,
@@ -28,6 +29,7 @@ FAMILIES: tuple[dict[str, Check], ...] = (
     occupancy_flow.CHECKS,
     nerf.CHECKS,
     graf.CHECKS,
+    giraffe.CHECKS,
     mise.CHECKS,
     lrm_objects.CHECKS,
     lrm_diffusion.CHECKS,
