@@ -52,7 +52,8 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Outcome:
         """All of it or nothing."""
         try:
-            imported = import_result(self._folder(), context.scene)
+            folder, name = self._source()
+            imported = import_result(folder, context.scene, name)
         except MaquetteError as error:
             return refuse(self, error)
         present(context.scene, imported.meshes or [imported.root])
@@ -61,13 +62,14 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
         self.report({"INFO"}, f"{imported.collection.name}: {len(imported.cameras)} cameras")
         return {"FINISHED"}
 
-    def _folder(self) -> Path:
+    def _source(self) -> tuple[Path, str]:
+        """Folder and name: a job's result is called as the job was in the sidebar."""
         if not self.job:
-            return Path(bpy.path.abspath(self.directory))
+            return Path(bpy.path.abspath(self.directory)), ""
         entry = jobs.registry().find(self.job)
         if entry is None or entry.result is None:
             raise InputError("NO_RESULT", "This job has no result.", "Wait for it, or start it again.")
-        return entry.result
+        return entry.result, entry.title
 
 
 CLASSES = (MAQUETTE_OT_import_result,)

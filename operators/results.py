@@ -54,15 +54,13 @@ class _Creation:
         bpy.data.batch_remove(self._made)
 
 
-def import_result(
-    folder: Path, scene: bpy.types.Scene, parent: bpy.types.Collection | None = None
-) -> Imported:
+def import_result(folder: Path, scene: bpy.types.Scene, name: str = "") -> Imported:
     """Bring a Result into a scene.
 
     Args:
         folder: what `core.results` describes.
         scene: gets the active camera and its photo's render size.
-        parent: collection that takes the new one; None: the scene's own.
+        name: for the collection and a single object; empty: the result's own.
 
     Returns:
         What was created.
@@ -72,10 +70,14 @@ def import_result(
     """
     result = read_result(folder)
     meshes = [_read_object(folder, item) for item in result.objects]
+    if name:
+        result.name = name
+        if len(result.objects) == 1:
+            result.objects[0].name = name
     creation = _Creation()
     try:
         imported = _create(creation, folder, result, meshes)
-        (parent or scene.collection).children.link(imported.collection)
+        scene.collection.children.link(imported.collection)
     except Exception:
         creation.take_back()
         raise

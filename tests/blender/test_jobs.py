@@ -51,7 +51,7 @@ def photos(tmp_path):
 def test_photos_become_an_object(engine, photos, scene):
     scene.maquette.mesh.quality = "draft"
     assert bpy.ops.maquette.image_to_mesh(**photos("a.png", "b.png")) == {"FINISHED"}
-    mesh = bpy.data.objects["Ball"]
+    mesh = bpy.data.objects["photos"]  # called as the photos' folder
     assert json.loads(mesh.maquette.settings)["quality"] == "draft"  # the panel's settings reached the engine
     assert bpy.context.view_layer.objects.active == mesh
     assert scene.camera is not None
@@ -113,7 +113,7 @@ def test_failure_is_said_and_leaves_nothing(first, text, engine, photos, scene):
 def test_results_lie_beside_a_saved_file(engine, photos, scene, tmp_path):
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "work.blend"))
     bpy.ops.maquette.image_to_mesh(**photos("a.png", "b.png"))
-    assert Path(bpy.data.objects["Ball"].maquette.folder).parent == tmp_path / "maquette"
+    assert Path(bpy.data.objects["photos"].maquette.folder).parent == tmp_path / "maquette"
 
 
 def test_without_engine_the_button_says_why(scene, module, monkeypatch):

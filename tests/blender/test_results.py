@@ -148,12 +148,16 @@ def test_saved_file_needs_nothing_else(ball, module, scene, tmp_path):
 
 
 def test_four_hundred_thousand_triangles(tmp_path, module, scene):
-    """Issue target: 1.5 s from 4.5 on, 2.5 s before, with a 2048 px texture packed."""
+    """Issue target: 1.5 s from 4.5 on, 2.5 s before, with a 2048 px texture packed. Processor time of all threads: on a
+
+    quiet machine the wall time is no longer, and on a busy one it says nothing.
+    """
     folder = write_ball(tmp_path / "large", module, rings=448, texture=1024, photos=False)
-    began = time.perf_counter()
+    began = time.process_time()
     imported = module("operators.results").import_result(folder, scene)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     assert len(imported.meshes[0].data.polygons) == 401_408
+    print(f"{seconds:.2f} s")  # with -s
     assert seconds <= (1.5 if bpy.app.version >= (4, 5, 0) else 2.5), seconds
 
 

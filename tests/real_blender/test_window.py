@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.real_blender, pytest.mark.timeout(600)]
 
 # Pixels below the sidebar's upper edge, with six photos listed. The same in 4.3 and 5.2.
 IMAGE_TO_MESH, CANCEL, IMPORT, VIEW_THROUGH_PHOTO = 207, 532, 502, 686
-NEW = {"Ball", "Ball Root", *(f"photo {i}" for i in range(6))}
+NEW = {"photos", "photos Root", *(f"photo {i}" for i in range(6))}
 
 
 @pytest.fixture
@@ -101,12 +101,12 @@ def test_result_waits_while_the_artist_is_in_edit_mode(window):
     state = window.wait(lambda s: s["jobs"] and s["jobs"][0]["state"] == "done")
     time.sleep(12)  # longer than jobs.IMPORT_PATIENCE_S
     state = window.state()
-    assert "Ball" not in state["objects"]
+    assert "photos" not in state["objects"]
     window.shot("1 waiting")
     window.click_panel(IMPORT)
-    assert "Ball" not in window.state()["objects"]  # greyed out in this mode
+    assert "photos" not in window.state()["objects"]  # greyed out in this mode
     window.order("bpy.ops.object.mode_set(mode='OBJECT')")
-    window.click_panel_until(IMPORT, lambda s: "Ball" in s["objects"])
+    window.click_panel_until(IMPORT, lambda s: "photos" in s["objects"])
 
 
 def test_job_survives_another_file_and_does_not_land_in_it(window):
@@ -116,12 +116,12 @@ def test_job_survives_another_file_and_does_not_land_in_it(window):
     window.order("bpy.ops.wm.read_homefile(load_ui=False)")
     state = window.wait(lambda s: s["jobs"] and s["jobs"][0]["state"] == "done")
     time.sleep(1)
-    assert "Ball" not in window.state()["objects"]
+    assert "photos" not in window.state()["objects"]
     assert state["jobs"][0]["state"] == "done"
     window.order(
         "jobs = module('operators.jobs'); bpy.ops.maquette.import_result('INVOKE_DEFAULT', job=jobs.entries()[0].id)"
     )
-    window.wait(lambda s: "Ball" in s["objects"], seconds=5)
+    window.wait(lambda s: "photos" in s["objects"], seconds=5)
 
 
 def test_worker_killed_at_ten_random_moments(window):
@@ -141,7 +141,7 @@ def test_worker_killed_at_ten_random_moments(window):
         window.order("j = module('operators.jobs'); [j.forget(e.id) for e in j.entries()]; j.redraw()")
         window.wait(lambda s: not s["jobs"])
     window.click_panel(IMAGE_TO_MESH)
-    window.wait(lambda s: "Ball" in s["objects"])
+    window.wait(lambda s: "photos" in s["objects"])
 
 
 def test_quitting_ends_the_engine(window):
