@@ -39,14 +39,15 @@ def match_near_views(
     resized: Tensor = F.interpolate(grey[:, None], (SIDE, SIDE), mode="bilinear")
     back = np.array([width / SIDE, height / SIDE])
     foreground = pictures.min(3) <= WHITE
+    device = next(matcher.parameters()).device
     found = {}
     for i, j in combinations(range(len(pictures)), 2):
         with torch.inference_mode():
-            matches = matcher(resized[i], resized[j])
-        ends = [points.double().numpy() * back for points in (matches.points0, matches.points1)]
+            matches = matcher(resized[i].to(device), resized[j].to(device))
+        ends = [points.double().cpu().numpy() * back for points in (matches.points0, matches.points1)]
         keep = np.ones(len(ends[0]), bool)
         for view, points in zip((i, j), ends, strict=True):
             column, row = np.clip(points.astype(int), 0, [width - 1, height - 1]).T
             keep &= foreground[view, row, column]
-        found[i, j] = np.column_stack([*ends, matches.confidence.double().numpy()])[keep]
+        found[i, j] = np.column_stack([*ends, matches.confidence.double().cpu().numpy()])[keep]
     return found

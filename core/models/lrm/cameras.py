@@ -90,13 +90,14 @@ def openlrm_turntable(
 def openlrm_rays(cameras: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Cameras (V, 25) -> origins and unit directions (V, side*side, 3), pixel centres, row by row."""
     matrix, intrinsics = cameras[:, :16].view(-1, 4, 4), cameras[:, 16:].view(-1, 3, 3)
-    i, j = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    pixel = torch.arange(side, device=cameras.device)
+    i, j = torch.meshgrid(pixel, pixel, indexing="ij")
     x, y = ((j + 0.5) / side).flatten(), ((i + 0.5) / side).flatten()
     local = torch.stack(
         [
             (x - intrinsics[:, 0, 2:]) / intrinsics[:, 0, :1],
             -(y - intrinsics[:, 1, 2:]) / intrinsics[:, 1, 1:2],
-            -torch.ones(len(cameras), side * side),
+            cameras.new_full((len(cameras), side * side), -1),
         ],
         -1,
     )  # (V, N, 3) in the camera's axes

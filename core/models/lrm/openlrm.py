@@ -130,14 +130,14 @@ class OpenLRM(nn.Module):
 
     def forward(self, image: Tensor, camera: Tensor) -> Tensor:
         """image (B, 3, S, S) RGB 0..1 on white, camera (B, 16) -> planes (B, 3, features, 2 plane, 2 plane)."""
-        embedding = self.camera_embedder(camera)  # (B, camera_width)
+        embedding = self.camera_embedder(camera.to(self.tokens.dtype))  # (B, camera_width)
         image_tokens = self.encode(image, embedding)  # (B, 1 + M, E)
         x = self.tokens.expand(len(image), -1, -1)  # (B, 3 plane^2, width)
         for layer in self.layers:
             x = layer(x, image_tokens, embedding)
         side = self.config.plane
         each = self.norm(x).mT.unflatten(2, (3, side, side)).transpose(1, 2)  # (B, 3, width, side, side)
-        return self.upsample(each.flatten(0, 1)).unflatten(0, (-1, 3))
+        return self.upsample(each.flatten(0, 1)).unflatten(0, (-1, 3)).float()
 
     def encode(self, image: Tensor, embedding: Tensor | None = None) -> Tensor:
         """image (B, 3, S, S) 0..1 -> image tokens; 1.1 feeds the raw picture to DINOv2, 1.0 normalises it."""
@@ -145,7 +145,7 @@ class OpenLRM(nn.Module):
             mean, std = (image.new_tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
             image = (image - mean) / std
         modulation = embedding if self.config.encoder.modulation else None
-        return self.encoder(image, modulation)
+        return self.encoder(image.to(self.tokens.dtype), modulation)
 
     def field(self, image: Tensor, camera: Tensor | None = None) -> TriplaneField:
         """image (3, S, S) RGB 0..1 on white -> the field of what it shows; canonical camera unless one is given."""
@@ -157,8 +157,12 @@ class OpenLRM(nn.Module):
         return TriplaneField(planes, self.decoder, self.config.rule)
 
     @classmethod
-    def from_public(cls, tensors: Mapping[str, Tensor], config: OpenLRMConfig) -> OpenLRM:
+    def from_public(
+        cls, tensors: Mapping[str, Tensor], config: OpenLRMConfig, dtype: torch.dtype = torch.float32
+    ) -> OpenLRM:
         """The network with the weights of a public file (name -> tensor); 1.0: its `weights` dictionary.
+
+        `dtype` is that of everything but the field's own network, which always stays in float32.
 
         Raises:
             InputError: WEIGHTS_MISMATCH when names or shapes differ.
@@ -167,7 +171,8 @@ class OpenLRM(nn.Module):
             config = replace(config, encoder=replace(config.encoder, modulation=config.camera_width))
         with torch.device("meta"):
             model = cls(config)
-        load_public(model, tensors, layout_of(config))
+        load_public(model, tensors, layout_of(config), dtype)
+        model.decoder.float()
         return model
 
 

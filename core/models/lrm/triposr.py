@@ -129,7 +129,7 @@ class TripoSR(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """image (B, 3, S, S) 0..1 -> image tokens (B, 1 + N, E), class token included."""
         mean, std = (image.new_tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-        return self.encoder((image - mean) / std)
+        return self.encoder(((image - mean) / std).to(self.tokens.dtype))
 
     def start(self) -> Tensor:
         """The learnt tokens (1, width, 3 plane^2); index = plane * side^2 + row * side + column."""
@@ -144,10 +144,10 @@ class TripoSR(nn.Module):
         return self.proj_out(x).mT + start
 
     def planes(self, tokens: Tensor) -> Tensor:
-        """tri-plane tokens (B, width, 3 plane^2) -> scene codes (B, 3, features, 2 plane, 2 plane)."""
+        """tri-plane tokens (B, width, 3 plane^2) -> scene codes (B, 3, features, 2 plane, 2 plane) float32."""
         side = self.config.plane
         each = tokens.unflatten(2, (3, side, side)).transpose(1, 2)  # (B, 3, width, side, side)
-        return self.upsample(each.flatten(0, 1)).unflatten(0, (-1, 3))
+        return self.upsample(each.flatten(0, 1)).unflatten(0, (-1, 3)).float()
 
     def field(self, image: Tensor) -> TriplaneField:
         """image (3, S, S) RGB 0..1 on grey -> the field of what it shows."""
@@ -163,15 +163,23 @@ class TripoSR(nn.Module):
         return self
 
     @classmethod
-    def from_public(cls, tensors: Mapping[str, Tensor], config: TripoSRConfig | None = None) -> TripoSR:
+    def from_public(
+        cls,
+        tensors: Mapping[str, Tensor],
+        config: TripoSRConfig | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> TripoSR:
         """The network with the weights of a public `model.ckpt` (name -> tensor).
+
+        `dtype` is that of encoder and decoder transformer; the field's own network always stays in float32.
 
         Raises:
             InputError: WEIGHTS_MISMATCH when names or shapes differ.
         """
         with torch.device("meta"):
             model = cls(config)
-        load_public(model, renamed(tensors), LAYOUT)
+        load_public(model, renamed(tensors), LAYOUT, dtype)
+        model.decoder.float()
         return model
 
 

@@ -222,11 +222,11 @@ def resized_positions(table: Tensor, h: int, w: int, mode: Resize) -> Tensor:
     side = math.isqrt(table.shape[1] - 1)
     if h == w == side:
         return table
-    grid = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, width, side, side)
+    grid = table[:, 1:].float().unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, width, side, side)
     if mode == "size":
         grid = F.interpolate(grid, size=(h, w), mode="bicubic")
     else:
         offset = 0.1 if mode == "legacy" else 0.0
         scale = ((h + offset) / side, (w + offset) / side)
         grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", antialias=mode == "antialias")
-    return torch.cat([table[:, :1], grid.flatten(2).mT], 1)
+    return torch.cat([table[:, :1], grid.flatten(2).mT.to(table.dtype)], 1)

@@ -62,6 +62,7 @@ class Zero123(nn.Module):
 
     def condition(self, image: Tensor, poses: Tensor) -> Condition:
         """image (3, S, S) in -1..1 on white, poses (V, 4) from `pose_vector`."""
+        image = image.to(self.cc_projection.weight.dtype)
         embedding = self.clip(self.clip.pixels(image[None])).expand(len(poses), -1)  # (V, embedding)
         context = self.cc_projection(torch.cat([embedding, poses.to(embedding)], -1))[:, None]
         return Condition(context, self.vae.encode(image[None]))
@@ -106,7 +107,7 @@ class Zero123(nn.Module):
             report: told the share of steps that are done; may raise to cancel.
 
         Returns:
-            (V, 3, S, S) RGB 0..1.
+            (V, 3, S, S) float32 RGB 0..1, whatever the dtype of the weights.
         """
         known = self.condition(image, poses)
         plan = schedule(steps, eta)
@@ -121,5 +122,5 @@ class Zero123(nn.Module):
                 report(done / runs)
             return e
 
-        z = sample(denoise, start, plan, draw)
-        return ((self.decode(z) + 1) / 2).clamp(0, 1)
+        z = sample(denoise, start.to(known.latent.dtype), plan, draw)
+        return ((self.decode(z).float() + 1) / 2).clamp(0, 1)

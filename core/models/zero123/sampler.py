@@ -63,5 +63,5 @@ def sample(denoise: Denoiser, start: Tensor, plan: Schedule, draw: Draw | None =
         clean = (z - (1 - a) ** 0.5 * e) / a**0.5
         z = previous**0.5 * clean + max(1 - previous - sigma**2, 0.0) ** 0.5 * e
         if draw is not None and sigma > 0:
-            z = z + sigma * draw(done, z)
+            z = z + sigma * draw(done, z).to(z.dtype)
     return z

@@ -62,6 +62,8 @@ def test_the_diffusers_folders_give_the_same_views_as_the_original_file(camera: 
     assert list(second["image_encoder.visual_projection.weight"].shape) == [10, 16]
     expected = run(model)
     assert torch.equal(run(zero123_from_public(first, TINY)), expected)
+    half = run(zero123_from_public(first, TINY, torch.float16))
+    assert half.dtype == torch.float32 and torch.allclose(half, expected, atol=0.01)
     assert torch.allclose(run(zero123_from_public(second, TINY)), expected, atol=1e-5)
 
 
