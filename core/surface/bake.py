@@ -21,18 +21,17 @@ from torch import Tensor
 
 from ..fields.field import Field
 from ..progress import Progress
-from ..render.rasterize import rasterize_uv
-from ..render.shade import pyramid, sample_minified, texels_per_unit
 from ..types import Mesh, View
 from .gains import solve_gains
-from .visibility import Sight, look, prepare
+from .texels import STRIP, Surface, Texels, gather, look_from_all
+from .visibility import prepare
 
 log = logging.getLogger(__name__)
 
-BEST = 3
-"""Views blended per texel."""
-STRIP = 1 << 18
-"""Texels handled at once."""
+SAMPLE = 2048
+"""Texels per side from which gains and the like are settled; larger textures are then worked off in bands."""
+BAND = 1 << 24
+"""Texels of the texture held at once: 4096 x 4096, about 1 GB."""
 
 
 @dataclass(frozen=True)
@@ -63,28 +62,6 @@ class Baked:
     """(views, 3) float32 factors applied to the photos."""
 
 
-@dataclass
-class _Texels:
-    """All texels that show the mesh, T of them, strip after strip."""
-
-    index: Tensor
-    """(T,) int64: row * size + column."""
-    face: Tensor
-    """(T,) int32."""
-    point: Tensor
-    """(T, 3) float32."""
-    seen: Tensor
-    """(T,) float32."""
-    view: Tensor
-    """(T, BEST) int16."""
-    score: Tensor
-    """(T, BEST) float32, 0 where there is no such view."""
-    colour: Tensor
-    """(T, BEST, 3) float16 from the photos."""
-    invented: Tensor
-    """(T, 3) float16: the field's colour, where it was asked."""
-
-
 def bake_texture(
     mesh: Mesh,
     views: list[View],
@@ -107,143 +84,91 @@ def bake_texture(
     """
     settings, progress = settings or BakeSettings(), progress or Progress()
     assert mesh.uvs is not None and len(mesh.uvs) == len(mesh.faces), "the mesh needs UVs"
-    device = field.box.device if field is not None else torch.device("cpu")
-    vertices, faces = (
-        torch.as_tensor(mesh.vertices, device=device),
-        torch.as_tensor(mesh.faces, device=device).long(),
-    )
-    normals = vertex_normals(vertices, faces)
+    size, first = settings.size, min(settings.size, SAMPLE)
+    texture, seen = np.zeros((size * size, 3), np.float32), np.full(size * size, -1.0, np.float32)
     with torch.inference_mode():
+        surface = Surface.of(mesh, field.box.device if field is not None else torch.device("cpu"))
         longest = min(settings.map_side, int((6e7 / max(len(views), 1)) ** 0.5))  # all maps within 0.5 GB
         sights = []
         for number, view in enumerate(views):
-            sights.append(prepare(view, vertices, faces, longest))
+            sights.append(prepare(view, surface.vertices, surface.faces, longest))
             progress.update(0.2 * (number + 1) / len(views))
-        texels = _survey(mesh, vertices, faces, normals, sights, field, settings, progress)
-        density = texels_per_unit(vertices, faces, torch.as_tensor(mesh.uvs, device=device), settings.size)
-        for number, view in enumerate(views):
-            _take_colours(texels, number, view, density)
-            progress.update(0.6 + 0.25 * (number + 1) / len(views))
-        gains = _equalise(texels, len(views)) if settings.equalise else np.ones((len(views), 3), np.float32)
-        rgb = _blend(texels, torch.as_tensor(gains, device=device), settings.sharpness)
-        if field is not None and field.has_appearance:
-            invented = _match_brightness(texels, rgb)
+        sample = gather(surface, sights, views, field, first, (0, first), progress)
+        progress.update(0.5)
+        tone = _settle(
+            mesh, surface, sample, len(views), field is not None and field.has_appearance, settings
+        )
+        rows = size if size == first else max(1, BAND // size)
+        for start in range(0, size, rows):
+            stop = min(start + rows, size)
+            texels = sample
+            if size != first:
+                texels = gather(surface, sights, views, field, size, (start, stop), progress)
+            rgb = _compose(surface, texels, tone, settings.sharpness)
+            index = texels.index.cpu().numpy()
+            texture[index], seen[index] = rgb.cpu().numpy(), texels.seen.cpu().numpy()
+            progress.update(0.5 + 0.45 * stop / size)
+        vertex_seen, _ = look_from_all(sights, surface.vertices, surface.normals)
+    best = vertex_seen.amax(1) if len(views) else torch.zeros(len(mesh.vertices))
+    texture = fill_gaps(texture.reshape(size, size, 3), (seen >= 0).reshape(size, size))
+    return Baked(
+        texture,
+        np.maximum(seen, 0, out=seen).reshape(size, size),
+        best.cpu().numpy(),
+        tone.gains.cpu().numpy(),
+    )
+
+
+@dataclass(frozen=True)
+class _Tone:
+    """What is settled once for the whole texture."""
+
+    gains: Tensor
+    """(views, 3) factors for the photos."""
+    field_factor: Tensor
+    """(3,) factors for the field's colours."""
+    vertex_colour: Tensor | None
+    """(V, 3) where there is no field: colours spread over the surface."""
+
+
+def _settle(
+    mesh: Mesh, surface: Surface, sample: Texels, views: int, has_field: bool, settings: BakeSettings
+) -> _Tone:
+    """Gains between photos, and how unseen parts are coloured, from a sample of the texture."""
+    gains = _equalise(sample, views) if settings.equalise else np.ones((views, 3), np.float32)
+    shared = torch.as_tensor(gains, device=sample.point.device)
+    rgb = _blend(sample, shared, settings.sharpness)
+    if has_field:
+        return _Tone(shared, _field_factor(sample, rgb), None)
+    return _Tone(shared, torch.ones(3, device=rgb.device), _spread(mesh, surface, sample, rgb))
+
+
+def _compose(surface: Surface, texels: Texels, tone: _Tone, sharpness: float) -> Tensor:
+    """(T, 3) float32 0..1: photos where seen, elsewhere the field or the spread colours."""
+    rgb = _blend(texels, tone.gains, sharpness)
+    for part in torch.arange(len(rgb), device=rgb.device).split(4 * STRIP):
+        if tone.vertex_colour is None:
+            invented = texels.invented[part].float() * tone.field_factor
         else:
-            invented = _spread(mesh, texels, rgb)
-        rgb = rgb * texels.seen[:, None] + invented * (1.0 - texels.seen[:, None])
-        progress.update(0.95)
-        vertex_seen, _ = _scores(sights, vertices, normals)
-    size = settings.size
-    texture = np.zeros((size * size, 3), np.float32)
-    seen = np.zeros(size * size, np.float32)
-    index = texels.index.cpu().numpy()
-    texture[index], seen[index] = rgb.clamp(0, 1).cpu().numpy(), texels.seen.cpu().numpy()
-    filled = np.zeros(size * size, bool)
-    filled[index] = True
-    texture = fill_gaps(texture.reshape(size, size, 3), filled.reshape(size, size))
-    best = vertex_seen.amax(1) if len(views) else torch.zeros(len(vertices))
-    return Baked(texture, seen.reshape(size, size), best.cpu().numpy(), gains)
+            corner = surface.faces[texels.face[part].long()]
+            weights = _weights(surface.vertices[corner], texels.point[part])
+            invented = (tone.vertex_colour[corner] * weights[:, :, None]).sum(1)
+        known = texels.seen[part, None]
+        rgb[part] = (rgb[part] * known + invented * (1.0 - known)).clamp(0, 1)
+    return rgb
 
 
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """(V, 3) float32 unit normals, means of the faces around weighted by area."""
-    a, b, c = vertices[faces].unbind(1)
-    face_normal = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(vertices)
-    for corner in range(3):
-        total.index_add_(0, faces[:, corner], face_normal)
-    return torch.nn.functional.normalize(total, dim=1)
-
-
-def _scores(sights: list[Sight], points: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, views) seen 0..1 and (N, views) score: trust * cos^4 * pixels per unit of length."""
-    seen = torch.zeros((len(points), len(sights)), device=points.device)
-    score = torch.zeros_like(seen)
-    if not sights:
-        return seen, score
-    centres = np.stack([sight.camera.centre for sight in sights])
-    # One product tells which views a point faces at all; only those are looked at.
-    facing = normals @ torch.as_tensor(centres, dtype=torch.float32, device=points.device).T
-    facing -= (normals * points).sum(1, keepdim=True)
-    for number, sight in enumerate(sights):
-        index = torch.nonzero(facing[:, number] > 0).squeeze(1)
-        trust, cosine, z = look(sight, points[index], normals[index])
-        cosine = cosine.clamp_min(0.0)
-        seen[index, number] = trust * ((cosine - 0.1) / 0.25).clamp(0, 1)
-        score[index, number] = trust * cosine**4 * sight.camera.fx / z.clamp_min(1e-6)
-    return seen, score
-
-
-def _survey(
-    mesh: Mesh,
-    vertices: Tensor,
-    faces: Tensor,
-    normals: Tensor,
-    sights: list[Sight],
-    field: Field | None,
-    settings: BakeSettings,
-    progress: Progress,
-) -> _Texels:
-    """Where every texel lies on the surface, its best views, and the field's colour where photos do not suffice."""
-    uvs = torch.as_tensor(mesh.uvs, device=vertices.device)
-    rows = max(1, STRIP // settings.size)
-    best = min(BEST, len(sights))
-    found: list[tuple[Tensor, ...]] = []
-    for start in range(0, settings.size, rows):
-        stop = min(start + rows, settings.size)
-        raster = rasterize_uv(uvs, settings.size, (start, stop))
-        local = torch.nonzero(raster.face.reshape(-1) >= 0).squeeze(1)
-        face = raster.face.reshape(-1)[local]
-        corners, weights = faces[face.long()], raster.barycentric.reshape(-1, 3)[local, :, None]
-        point = (vertices[corners] * weights).sum(1)
-        normal = torch.nn.functional.normalize((normals[corners] * weights).sum(1), dim=1)
-        seen, score = _scores(sights, point, normal)
-        top, view = score.topk(best, dim=1) if best else (score, score.long())
-        known = seen.amax(1) if len(sights) else torch.zeros(len(point), device=point.device)
-        invented = torch.zeros_like(point, dtype=torch.float16)
-        if field is not None and field.has_appearance:
-            # A few seen texels are asked as well: they tell how bright the field is beside the photos.
-            ask = torch.nonzero((known < 0.999) | (local % 61 == 0)).squeeze(1)
-            for part in ask.split(STRIP // 2):
-                progress.check()
-                colours = field.appearance(point[part], -normal[part], normal[part])
-                invented[part] = colours[:, :3].to(torch.float16)
-        found.append((local + start * settings.size, face, point, known, view.to(torch.int16), top, invented))
-        progress.update(0.2 + 0.4 * stop / settings.size)
-    index, face, point, known, view, top, invented = (torch.cat(part) for part in zip(*found, strict=True))
-    colour = torch.zeros((len(index), best, 3), dtype=torch.float16, device=point.device)
-    return _Texels(index, face, point, known, view, top, colour, invented)
-
-
-def _take_colours(texels: _Texels, number: int, view: View, density: Tensor) -> None:
-    """Fill the slots of all texels that chose this view."""
-    camera = view.camera
-    pose = torch.as_tensor(camera.world_to_cam, dtype=torch.float32, device=texels.point.device)
-    steps: list[Tensor] = []
-    for slot in range(texels.view.shape[1]):
-        chosen = torch.nonzero((texels.view[:, slot] == number) & (texels.score[:, slot] > 0)).squeeze(1)
-        for part in chosen.split(STRIP):
-            if not steps:
-                steps = pyramid(torch.as_tensor(view.rgb, device=texels.point.device).permute(2, 0, 1), 6)
-            local = texels.point[part] @ pose[:3, :3].T + pose[:3, 3]
-            x = (camera.fx * local[:, 0] / local[:, 2] + camera.cx) / camera.width
-            y = (camera.fy * local[:, 1] / local[:, 2] + camera.cy) / camera.height
-            footprint = camera.fx / local[:, 2] / density[texels.face[part].long()].clamp_min(1e-9)
-            colours = sample_minified(steps, torch.stack([x, y], 1), footprint)
-            texels.colour[part, slot] = colours.to(torch.float16)
-
-
-def _equalise(texels: _Texels, views: int) -> NDArray[np.float32]:
+def _equalise(texels: Texels, views: int) -> NDArray[np.float32]:
     """Gains from texels with two or more good views."""
     if texels.view.shape[1] < 2:
         return np.ones((views, 3), np.float32)
-    good = torch.nonzero(texels.score[:, 1] > 0.05 * texels.score[:, 0]).squeeze(1)
+    good = torch.nonzero(texels.score[:, 1] > 0.05).squeeze(1)
     good = good[:: max(1, len(good) // 40_000)]
     pairs = []
     for slot in range(1, texels.view.shape[1]):
         part = good[texels.score[good, slot] > 0]
         pairs.append(
-            [texels.view[part, 0], texels.view[part, slot], texels.colour[part, 0], texels.colour[part, slot], texels.score[part, slot] / texels.score[part, 0]]
+            [texels.view[part, 0], texels.view[part, slot], texels.colour[part, 0], texels.colour[part, slot], texels.score[part, slot]]
         )  # fmt: skip
     first, second, one, other, weight = (
         torch.cat(column).cpu().numpy() for column in zip(*pairs, strict=True)
@@ -258,34 +183,32 @@ def _equalise(texels: _Texels, views: int) -> NDArray[np.float32]:
     )
 
 
-def _blend(texels: _Texels, gains: Tensor, sharpness: float) -> Tensor:
+def _blend(texels: Texels, gains: Tensor, sharpness: float) -> Tensor:
     """(T, 3) float32: the chosen views' colours, evened out and weighted."""
     out = torch.zeros_like(texels.point)
     if not texels.view.shape[1]:
         return out
     for part in torch.arange(len(out), device=out.device).split(4 * STRIP):
-        score = texels.score[part]
-        weight = (score / score[:, :1].clamp_min(1e-12)) ** sharpness
+        score = texels.score[part].float()
+        weight = score**sharpness
         weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-12)
         colour = texels.colour[part].float() * gains[texels.view[part].long()]
         out[part] = (colour.clamp(0, 1) * weight[:, :, None]).sum(1)
     return out
 
 
-def _match_brightness(texels: _Texels, rgb: Tensor) -> Tensor:
-    """(T, 3) float32: the field's colours times one factor per channel, so that they meet the photos without a step."""
-    invented = texels.invented.float()
-    both = (texels.seen > 0.95) & (invented.sum(1) > 0.03)
-    if int(both.sum()) < 50:
-        return invented
-    factor = (rgb[both].sum(0) / invented[both].sum(0).clamp_min(1e-6)).clamp(0.67, 1.5)
-    return (invented * factor).clamp(0, 1)
+def _field_factor(texels: Texels, rgb: Tensor) -> Tensor:
+    """(3,) float32 factors with which the field's colours meet the photos' without a step."""
+    both = torch.nonzero((texels.seen > 0.95) & (texels.invented.sum(1) > 0.03)).squeeze(1)
+    if len(both) < 50:
+        return torch.ones(3, device=rgb.device)
+    return (rgb[both].sum(0) / texels.invented[both].float().sum(0).clamp_min(1e-6)).clamp(0.67, 1.5)
 
 
-def _spread(mesh: Mesh, texels: _Texels, rgb: Tensor) -> Tensor:
-    """(T, 3) float32 colours that run smoothly over the surface from what was seen (harmonic over the mesh's edges)."""
+def _spread(mesh: Mesh, surface: Surface, texels: Texels, rgb: Tensor) -> Tensor:
+    """(V, 3) float32 colours that run smoothly over the surface from what was seen (harmonic over the mesh's edges)."""
     count = len(mesh.vertices)
-    corner = torch.as_tensor(mesh.faces, device=rgb.device).long()[texels.face.long()]
+    corner = surface.faces[texels.face.long()]
     total = torch.zeros((count, 4), device=rgb.device)
     weighted = torch.cat([rgb, torch.ones_like(rgb[:, :1])], 1) * texels.seen[:, None]
     for column in range(3):
@@ -314,9 +237,7 @@ def _spread(mesh: Mesh, texels: _Texels, rgb: Tensor) -> Tensor:
         ],
         1,
     )
-    values = torch.as_tensor(spread, dtype=torch.float32, device=rgb.device).clamp(0, 1)
-    points = torch.as_tensor(mesh.vertices, device=rgb.device)
-    return (values[corner] * _weights(points[corner], texels.point)[:, :, None]).sum(1)
+    return torch.as_tensor(spread, dtype=torch.float32, device=rgb.device).clamp(0, 1)
 
 
 def _weights(corners: Tensor, point: Tensor) -> Tensor:

@@ -162,3 +162,24 @@ def test_a_baked_mesh_matches_its_photos(ball):
     assert match["silhouette_iou"] > 0.99 and match["photo_psnr"] > 35
     rgb, alpha = render_textured(ball, torch.tensor(baked.texture), views[0].camera)
     assert rgb.shape == (256, 256, 3) and 0.3 < float(alpha.mean()) < 0.6
+
+
+def test_without_any_view_the_field_gives_all_colours(ball):
+    field = AnalyticField(sphere(1.0), colour=stripes)
+    baked = bake_texture(ball, [], field, BakeSettings(size=128))
+    points, inside = texel_points(ball, 128)
+    assert (torch.tensor(baked.texture) - stripes(points)).abs()[inside].max() < 2e-3  # half precision
+    assert baked.seen.max() == 0 and baked.vertex_seen.shape == (len(ball.vertices),)
+    assert bake_texture(ball, [], settings=BakeSettings(size=64)).texture.shape == (64, 64, 3)
+
+
+def test_bands_of_a_large_texture_give_the_same(ball, monkeypatch):
+    from maquette.core.surface import bake
+
+    views = [view_of(ball, d) for d in AROUND[:3]]
+    whole = bake_texture(ball, views, settings=BakeSettings(size=512, equalise=False))
+    monkeypatch.setattr(bake, "SAMPLE", 256)
+    monkeypatch.setattr(bake, "BAND", 512 * 100)
+    parts = bake_texture(ball, views, settings=BakeSettings(size=512, equalise=False))
+    seen = whole.seen > 0.99
+    assert np.array_equal(whole.seen, parts.seen) and np.abs(whole.texture - parts.texture)[seen].max() < 1e-3
