@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from . import (
+    campari,
     convonet,
     dvr,
     giraffe,
@@ -30,6 +31,7 @@ FAMILIES: tuple[dict[str, Check], ...] = (
     nerf.CHECKS,
     graf.CHECKS,
     giraffe.CHECKS,
+    campari.CHECKS,
     mise.CHECKS,
     lrm_objects.CHECKS,
     lrm_diffusion.CHECKS,
