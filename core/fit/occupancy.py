@@ -31,10 +31,12 @@ def visual_hull(
     """Cells that no photo shows to be empty (Laurentini 1994), (nx, ny, nz) bool.
 
     A cell survives if in every photo it projects within `margin_px` plus its own half diagonal of the mask, or outside of the
-    picture. Views without a mask carve nothing.
+    picture; and a quarter of the photos with masks, two at least, must show it. Views without a mask carve nothing.
     """
     points = cell_centres(box, shape)
     alive = torch.arange(len(points), device=box.device)
+    shown = torch.zeros(len(points), dtype=torch.int16, device=box.device)
+    masked = sum(view.mask is not None for view in views)
     half_cell = 0.87 * float((box[1] - box[0]).max()) / max(shape)
     for view in views:
         if view.mask is None:
@@ -50,9 +52,10 @@ def visual_hull(
         y = (camera.fy * local[:, 1] / depth.clamp(min=1e-9) + camera.cy).long()
         inside = (depth > 0) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
         seen = grown[y.clamp(0, camera.height - 1), x.clamp(0, camera.width - 1)] > 0.5
+        shown[alive[seen & inside]] += 1
         alive = alive[seen | ~inside]
     hull = torch.zeros(len(points), dtype=torch.bool, device=box.device)
-    hull[alive] = True
+    hull[alive[shown[alive] >= min(masked, max(2, masked // 4))]] = True
     return hull.reshape(shape)
 
 

@@ -38,14 +38,18 @@ class FitSettings:
     """View features per vertex."""
     rate: float = 0.07
     """Adam's rate for the table at the start of each stage."""
-    smooth_density: float = 1e-7
+    smooth_density: float = 0.0
     """Weight of squared differences between neighbouring vertices (total variation, L2), density column."""
+    bend_density: float = 1e-7
+    """Weight of the squared Laplacian of the density column (thin plate): bumps cost, slopes do not."""
     smooth_colour: float = 1e-7
-    """The same for colour and features."""
+    """The first, for colour and features."""
     cached_samples: float = 10e6
     """Samples kept ready in memory, about 130 bytes each."""
     batch_samples: int = 350_000
     """Samples per step."""
+    fullness: float = 1e-9
+    """Gradient that raises every density: of surfaces that explain the photos alike, the outer one (hull prior)."""
     exposure: bool = False
     """Fit a colour gain per photo: phones change their exposure from shot to shot."""
     seed: int = 0
@@ -140,6 +144,7 @@ def fit_radiance(
             preview(field)
         if keep > 0:
             occupied = _still_seen(field, batches, keep).cpu()
+        del batches, stage  # before the next ones are made: they are most of the memory
     decoder.requires_grad_(False)
     assert field is not None
     return field
@@ -154,7 +159,7 @@ def _first_table(cells: Cells, settings: FitSettings) -> Tensor:
 
 def _finer_table(field: SparseGrid, cells: Cells) -> Tensor:
     empty = torch.zeros(field.table.shape[1], device=field.table.device)
-    empty[0], empty[1:4] = -0.2, 0.5
+    empty[0], empty[1:4] = -0.1, 0.5
     return field.cells.resample(field.table, cells.positions(), empty)
 
 
@@ -237,6 +242,12 @@ class _Stage:
             table = self.field.table.detach()
             near = functional.embedding_bag(self.neighbours, table, mode="sum")
             self.field.table.grad.addcmul_(table.mul(6).sub_(near), self.smooth.expand_as(table))  # type: ignore[union-attr]
+            if self.settings.bend_density > 0:
+                bent = table[:, :1] * 6 - near[:, :1]
+                bent = bent * 6 - functional.embedding_bag(self.neighbours, bent, mode="sum")
+                self.field.table.grad[:, 0] += self.settings.bend_density * bent[:, 0]
+        if self.settings.fullness > 0:
+            self.field.table.grad[:, 0] -= self.settings.fullness
         self.optimiser.step()
 
 
