@@ -36,8 +36,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="long side in pixels")
     parser.add_argument("--views", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--samples", type=int, default=16, help="per pixel, before the denoiser")
-    parser.add_argument("--fill", type=float, default=0.74, help="diameter of the object's ball over the picture's width")
+    parser.add_argument("--samples", type=int, default=8, help="per pixel, before the denoiser")
+    parser.add_argument(
+        "--fill", type=float, default=0.74, help="diameter of the object's ball over the picture's width"
+    )
     parser.add_argument("--lens", type=int, default=40, help="35 mm equivalent (by the diagonal), mm")
     parser.add_argument("--up", choices=("x", "y", "z"), default="y", help="axis of the file that points up")
     parser.add_argument("--table", choices=("terrazzo", "wood"), default="terrazzo")
@@ -56,18 +58,21 @@ def main() -> None:
     draw = random.Random(options.seed)
     frames = []
     for i, pose in enumerate(orbit(options.views, subject, options, draw)):
-        exposure = draw.uniform(-0.12, 0.12)
+        exposure = draw.uniform(-0.12, 0.12) - (0.2 if options.phone else 0.0)
         if options.only is not None and i != options.only:
             continue
         began = time.monotonic()
         name = f"IMG_{2001 + i}.jpg" if options.phone else f"{i:03d}.png"
+        frames.append({"file_path": f"images/{name}", "transform_matrix": [list(row) for row in pose]})
+        mask = options.out / "masks" / f"{Path(name).stem}.png"
+        if mask.exists():  # an interrupted run goes on
+            continue
         scene.camera.matrix_world = pose
         scene.view_settings.exposure = exposure
         render(scene, options.out / "images" / name)
         if options.phone:
             insert_exif(options.out / "images" / name, options.lens, i)
-        render_mask(scene, surroundings, options.out / "masks" / f"{Path(name).stem}.png")
-        frames.append({"file_path": f"images/{name}", "transform_matrix": [list(row) for row in pose]})
+        render_mask(scene, surroundings, mask)
         sys.stderr.write(f"{name} {time.monotonic() - began:.1f} s\n")
     width, height = scene.render.resolution_x, scene.render.resolution_y
     focal = options.lens * math.hypot(width, height) / DIAGONAL_35MM
@@ -352,7 +357,7 @@ def render(scene: bpy.types.Scene, path: Path) -> None:
 
 def render_mask(scene: bpy.types.Scene, surroundings: list[bpy.types.Object], path: Path) -> None:
     """Coverage of the object alone, with the pixel filter of the photo; nothing of the room stands before it."""
-    samples, scene.cycles.samples = scene.cycles.samples, 16
+    samples, scene.cycles.samples = scene.cycles.samples, 8
     scene.view_layers[0].material_override = bpy.data.materials["Plain"]
     for item in surroundings:
         item.visible_camera = False
