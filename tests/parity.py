@@ -23,7 +23,9 @@ from .parity_checks.fixture import Check, Fixture, matches, relative_error
 from .parity_checks.table import CHECKS, NOT_CHECKED
 
 
-def lines_of(fixture: Fixture, check: Check, computed: dict[str, Any]) -> Iterator[tuple[str, str, float, float]]:
+def lines_of(
+    fixture: Fixture, check: Check, computed: dict[str, Any]
+) -> Iterator[tuple[str, str, float, float]]:
     """(array name, remark, error, tolerance) for each expectation; fills `computed`."""
     expected = fixture.expected
     try:
@@ -82,7 +84,9 @@ def main() -> int:
             for name, remark, error, tolerance in lines_of(fixture, check, computed):
                 good = error <= tolerance
                 passed, failed = passed + good, failed + (not good)
-                print(f"{'ok  ' if good else 'FAIL'} {path.name}:{name} {error:.2e} <= {tolerance:.0e} {remark}".rstrip())
+                print(
+                    f"{'ok  ' if good else 'FAIL'} {path.name}:{name} {error:.2e} <= {tolerance:.0e} {remark}".rstrip()
+                )
             print(f"     {path.name}: {time.perf_counter() - began:.1f} s", flush=True)
             if options.dump:
                 dump(options.dump, fixture, computed)

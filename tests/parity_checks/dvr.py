@@ -23,7 +23,9 @@ def check_small(fixture: Fixture) -> Iterator[tuple[str, Any]]:
     model = network.DvrNetwork(config)
     filled(model.decoder, {k.removeprefix("decoder."): v for k, v in weights.items()}).requires_grad_(True)
     c = given["c"].requires_grad_(True)
-    origin, ray = rendering.pixel_rays(given["pixels"], given["camera_mat"], given["world_mat"], given["scale_mat"])
+    origin, ray = rendering.pixel_rays(
+        given["pixels"], given["camera_mat"], given["world_mat"], given["scale_mat"]
+    )
     yield "out/ray_origin", origin
     yield "out/ray_vector", ray
     interval, crosses = rendering.cube_interval(origin, ray)

@@ -101,10 +101,15 @@ def check_full(fixture: Fixture) -> Iterator[tuple[str, Any]]:
         model = generator.Giraffe(config)
         fill_by_formula(model, fixture)
         widths = [config.decoder.z_dim] * 2 + [config.background.z_dim] * 2
-        z = [torch.from_numpy((2 * u_stream(s, w) - 1) * 1.7 * 0.65).float() for s, w in zip(streams, widths, strict=True)]
+        z = [
+            torch.from_numpy((2 * u_stream(s, w) - 1) * 1.7 * 0.65).float()
+            for s, w in zip(streams, widths, strict=True)
+        ]
         codes = generator.Codes(z[0][None, None], z[1][None, None], z[2][None], z[3][None])
         prior = priors.PRIORS[config_name]
-        boxes = prior.boxes_at([sizes["scale_value"]], [sizes["translation_value"]], [sizes["rotation_value"]])
+        boxes = prior.boxes_at(
+            [sizes["scale_value"]], [sizes["translation_value"]], [sizes["rotation_value"]]
+        )
         features = model.feature_picture(codes, boxes, prior.camera_at(), generator.RenderOptions())
         kept = f"{case}_feature_map_ch0_7"
         yield kept, features[0, : len(fixture.expected[kept])]
@@ -127,6 +132,8 @@ PIECES = ("pieces/*_in", "pieces/slerp_z?")
 CHECKS = {
     "giraffe_small.safetensors": Check(check_small, ("*/in/*", "*/w/*", *PIECES), FEATURES),
     "giraffe_full_pw.npz": Check(check_full, (), FEATURES),
-    "giraffe_expected.json": Check(lambda fixture: iter(()), inputs=("*",)),  # settings of the scenes, all given
+    "giraffe_expected.json": Check(
+        lambda fixture: iter(()), inputs=("*",)
+    ),  # settings of the scenes, all given
     "keys_giraffe.json": Check(key_tables(_table)),
 }

@@ -27,7 +27,9 @@ def data_of(case: str, sizes: dict[str, Any]) -> generator.GrafData:
     name = {"celeba": "celebA"}.get(case, case)
     highest = float(sizes.get(f"{case}_radius_max", radius))
     near, far = sizes["near_far"]
-    return replace(generator.PUBLISHED[name], radius=(min(radius, 2 * radius - highest), highest), near=near, far=far)
+    return replace(
+        generator.PUBLISHED[name], radius=(min(radius, 2 * radius - highest), highest), near=near, far=far
+    )
 
 
 def pictures(result: Composite) -> dict[str, Tensor]:
@@ -45,7 +47,9 @@ def check_small(fixture: Fixture) -> Iterator[tuple[str, Any]]:
         for pose, code in zip(given["poses"], z, strict=True):
             matrix = torch.tensor([[focal, 0, size[1] / 2], [0, focal, size[0] / 2], [0, 0, 1]])
             rays.append(torch.stack(camera_rays(*size, matrix, pose)).flatten(1, 2))
-            renders.append(pictures(generator.render(model, pose, code[None], data, size, focal, sizes["samples"])))
+            renders.append(
+                pictures(generator.render(model, pose, code[None], data, size, focal, sizes["samples"]))
+            )
         yield f"{case}/out/rays", torch.cat(rays, 1)
         for name in ("rgb", "disp", "acc"):
             yield f"{case}/out/{name}", torch.stack([r[name] for r in renders])
@@ -53,7 +57,9 @@ def check_small(fixture: Fixture) -> Iterator[tuple[str, Any]]:
     pose = tensors(fixture.group("carla/in"))["poses"][0]
     pixels, window = sizes["ortho_size"]
     yield from zip(
-        ("ortho/o", "ortho/d"), generator.orthographic_rays(pixels, pixels, pose, (window, window)), strict=True
+        ("ortho/o", "ortho/d"),
+        generator.orthographic_rays(pixels, pixels, pose, (window, window)),
+        strict=True,
     )
     data = data_of("carla", sizes)
     for name in fixture.expected:
@@ -114,7 +120,9 @@ def check_full(fixture: Fixture) -> Iterator[tuple[str, Any]]:
     model = fill_by_formula(network.NerfMlp(network.config_from(shapes)), fixture)
     size = tuple(fixture.expected["rgb"].shape[:2])
     data = data_of("carla", sizes)
-    result = generator.render(model, given["pose"], given["z"], data, size, float(given["focal"]), sizes["samples"])
+    result = generator.render(
+        model, given["pose"], given["z"], data, size, float(given["focal"]), sizes["samples"]
+    )
     yield from pictures(result).items()
 
 

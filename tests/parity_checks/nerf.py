@@ -67,7 +67,10 @@ def _pieces(given: dict[str, Any], expected: dict[str, Any]) -> Iterator[tuple[s
     yield "out/r2o_depth_map", result.depth
     for name in expected:
         if name.startswith("out/pdf_samples"):
-            yield name, rendering.sample_by_weights(given["pdf_bins"], given["pdf_w"], expected[name].shape[1])
+            yield (
+                name,
+                rendering.sample_by_weights(given["pdf_bins"], given["pdf_w"], expected[name].shape[1]),
+            )
 
 
 def _facing_forward(

@@ -24,7 +24,9 @@ def check_small(fixture: Fixture) -> Iterator[tuple[str, Any]]:
         weights = fixture.group(f"{case}/w")
         if case == "pcl":
             continue
-        encoder = filled(network.encoder_from(network.encoder_config_from(shapes_of(tensors(weights)))), weights)
+        encoder = filled(
+            network.encoder_from(network.encoder_config_from(shapes_of(tensors(weights)))), weights
+        )
         if case == "two":
             yield "two/out/c", encoder(frames)
         else:

@@ -24,11 +24,15 @@ def check_small(fixture: Fixture) -> Iterator[tuple[str, Any]]:
         weights, inputs = fixture.group(f"{case}/w"), tensors(fixture.group(f"{case}/in"))
         shapes = shapes_of(tensors(weights))
         if case == "disc":
-            discriminator = image_networks.TextureDiscriminator(*image_networks.image_widths(shapes, "fc.weight"))
+            discriminator = image_networks.TextureDiscriminator(
+                *image_networks.image_widths(shapes, "fc.weight")
+            )
             yield "disc/out/d", filled(discriminator, weights)(inputs["x"], inputs["depth"])
         elif case == "vae":
             widths, side = image_networks.image_widths(shapes, "fc_mean.weight")
-            encoder = image_networks.ImageEncoder(widths, side, shapes["fc_mean.weight"][0], inputs["c"].shape[1])
+            encoder = image_networks.ImageEncoder(
+                widths, side, shapes["fc_mean.weight"][0], inputs["c"].shape[1]
+            )
             mean, logstd = filled(encoder, weights)(inputs["x"], inputs["c"])
             yield "vae/out/mean", mean
             yield "vae/out/logstd", logstd

@@ -49,7 +49,9 @@ class RadianceField(nn.Module):
         self.net_view = nn.Sequential(nn.ReLU(), nn.Linear(hidden, 3))
         self.fc_view = nn.Linear(3 * (1 + 2 * config.view_octaves), hidden)
 
-    def forward(self, p: Tensor, direction: Tensor, codes: Tensor, noise: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, p: Tensor, direction: Tensor, codes: Tensor, noise: Tensor | float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """p (..., dim), unit directions (..., 3), codes (..., c_dim), broadcast -> density (...), colours (..., 3)."""
         shape, look = codes.chunk(2, -1)
         h = self._trunk(p, shape)

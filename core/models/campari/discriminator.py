@@ -101,5 +101,7 @@ def blend(iteration: int) -> tuple[float, float]:
 def discriminator_from(shapes: Shapes) -> CampariDiscriminator:
     """The discriminator whose key shapes these are."""
     n = count(shapes, "net.{}.res.conv.weight")
-    widths = [shapes["net.0.res.conv.weight"][1] - 2] + [shapes[f"net.{i}.res.conv.weight"][0] for i in range(n)]
+    widths = [shapes["net.0.res.conv.weight"][1] - 2] + [
+        shapes[f"net.{i}.res.conv.weight"][0] for i in range(n)
+    ]
     return CampariDiscriminator(widths, count(shapes, "n_pg_mappings.{}.conv.weight"))

@@ -117,7 +117,9 @@ class Campari(nn.Module):
         points, _ = inverted_sphere(origin[..., None, :], direction[..., None, :], inverse)
         points, inverse = points.flip(-2), inverse.flip(-1)  # near (1) to far (0)
         density, colour = self.decoder_bg(points, unit, z[:, None, None, None])
-        lengths = torch.cat([inverse[..., :-1] - inverse[..., 1:], torch.full_like(inverse[..., :1], FAR)], -1)
+        lengths = torch.cat(
+            [inverse[..., :-1] - inverse[..., 1:], torch.full_like(inverse[..., :1], FAR)], -1
+        )
         weights, _ = weights_and_rest(density, lengths)
         return (weights[..., None] * colour).sum(-2)
 
@@ -160,7 +162,9 @@ def inverted_sphere(origin: Tensor, direction: Tensor, inverse: Tensor) -> tuple
     return torch.cat([turned, inverse[..., None]], -1), depth
 
 
-def config_from(shapes: Shapes, fov: tuple[float, float] = (35.0, 25.0), white: bool = False) -> CampariConfig:
+def config_from(
+    shapes: Shapes, fov: tuple[float, float] = (35.0, 25.0), white: bool = False
+) -> CampariConfig:
     """Settings from the key shapes of a generator."""
     camera = under(shapes, "latent_cameras.")
     background = None
@@ -168,4 +172,6 @@ def config_from(shapes: Shapes, fov: tuple[float, float] = (35.0, 25.0), white: 
         background = field_config_from(under(shapes, "decoder_bg."), 4)
     hidden, dim = camera["fc_in.weight"]
     blocks = count(camera, "blocks.{}.weight")
-    return CampariConfig(field_config_from(under(shapes, "decoder.")), background, dim, hidden, blocks, fov, white)
+    return CampariConfig(
+        field_config_from(under(shapes, "decoder.")), background, dim, hidden, blocks, fov, white
+    )

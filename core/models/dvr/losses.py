@@ -49,7 +49,11 @@ def smooth_normal_loss(
     occupancy: Occupancy, c: Tensor | None, points: Tensor, noise: Tensor, step: float = 1e-3
 ) -> Tensor:
     """Sum of |n(p) - n(p + noise)|: surface points (B, N, 3), noise uniform in +-0.5e-3, normals by central differences."""
-    return (_normals(occupancy, c, points, step) - _normals(occupancy, c, points + noise, step)).norm(dim=-1).sum()
+    return (
+        (_normals(occupancy, c, points, step) - _normals(occupancy, c, points + noise, step))
+        .norm(dim=-1)
+        .sum()
+    )
 
 
 def _normals(occupancy: Occupancy, c: Tensor | None, points: Tensor, step: float) -> Tensor:

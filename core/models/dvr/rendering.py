@@ -37,7 +37,9 @@ def pixel_rays(pixels: Tensor, camera: Tensor, world: Tensor, scale: Tensor) -> 
     return origin, points - origin
 
 
-def cube_interval(origin: Tensor, ray: Tensor, half_edge: float = HALF_EDGE, epsilon: float = 1e-6) -> tuple[Tensor, Tensor]:
+def cube_interval(
+    origin: Tensor, ray: Tensor, half_edge: float = HALF_EDGE, epsilon: float = 1e-6
+) -> tuple[Tensor, Tensor]:
     """Depths where rays cross the faces of the cube.
 
     Returns:

@@ -95,7 +95,9 @@ _CLEVR2345 = GiraffeConfig(
     RendererConfig((128, 64, 32, 32, 32)),
 )
 PUBLISHED = {
-    **dict.fromkeys(("64res/cars_64", "64res/cats_64", "64res/celeba_64", "64res/chairs_64"), GiraffeConfig()),
+    **dict.fromkeys(
+        ("64res/cars_64", "64res/cats_64", "64res/celeba_64", "64res/chairs_64"), GiraffeConfig()
+    ),
     "64res/church_64": GiraffeConfig(),
     **dict.fromkeys(("256res/cars_256", "256res/celebahq_256", "256res/church_256"), _AT_256),
     **dict.fromkeys(("256res/clevr2_256", "256res/ffhq_256"), _AT_256),
@@ -112,9 +114,13 @@ class Giraffe(nn.Module):
         self.background_generator = FeatureField(config.background)
         self.neural_renderer = NeuralRenderer(config.renderer)
 
-    def forward(self, codes: Codes, boxes: Boxes, camera: Camera, options: RenderOptions | None = None) -> Tensor:
+    def forward(
+        self, codes: Codes, boxes: Boxes, camera: Camera, options: RenderOptions | None = None
+    ) -> Tensor:
         """The picture (B, 3, S, S) in 0..1."""
-        image: Tensor = self.neural_renderer(self.feature_picture(codes, boxes, camera, options or RenderOptions()))
+        image: Tensor = self.neural_renderer(
+            self.feature_picture(codes, boxes, camera, options or RenderOptions())
+        )
         return image
 
     def feature_picture(
@@ -191,10 +197,14 @@ def positive(density: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.relu(density + noise)
 
 
-def rays(camera: Camera, options: RenderOptions, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+def rays(
+    camera: Camera, options: RenderOptions, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Eye (B, P, 3), points of the pixels one unit before the camera (B, P, 3) and depths (B, P, S); P = R^2, x outermost."""
     x, y = pixel_lattice(options.rays).to(camera.pose).T
-    local = torch.stack([x, -y, -torch.ones_like(x), torch.ones_like(x)])  # (4, P), columns: rounding as published
+    local = torch.stack(
+        [x, -y, -torch.ones_like(x), torch.ones_like(x)]
+    )  # (4, P), columns: rounding as published
     points = (camera.pose @ camera.inverse @ local)[:, :3].mT
     eye = camera.pose[:, None, :3, 3].expand_as(points)
     t = NEAR + torch.linspace(0.0, 1.0, options.samples).to(points) * (FAR_DEPTH - NEAR)

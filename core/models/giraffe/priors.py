@@ -31,7 +31,9 @@ class GiraffePrior:
     """Objects stand on this height."""
     boxes: int = 1
 
-    def boxes_at(self, scales: Sequence[float], places: Sequence[Sequence[float]], turns: Sequence[float]) -> Boxes:
+    def boxes_at(
+        self, scales: Sequence[float], places: Sequence[Sequence[float]], turns: Sequence[float]
+    ) -> Boxes:
         """Slider values per object -> boxes, batch of one; one value scales all axes, as published."""
         low, high = (torch.tensor(s) for s in self.scale)
         scale = torch.stack([low + value * (high - low) for value in scales])
@@ -63,7 +65,12 @@ PRIORS = {
     "64res/church_64": _CHURCH,
     "256res/church_256": _CHURCH,
     "256res/clevr2_256": GiraffePrior(
-        ((0.17,) * 3, (0.17,) * 3), (0.713, 0.713, 0.0), (0.0, 0.0), (0.33333, 0.33333), plane_z=0.1665, boxes=2
+        ((0.17,) * 3, (0.17,) * 3),
+        (0.713, 0.713, 0.0),
+        (0.0, 0.0),
+        (0.33333, 0.33333),
+        plane_z=0.1665,
+        boxes=2,
     ),
     "256res/clevr2345_256": GiraffePrior(
         ((0.17,) * 3, (0.17,) * 3), (0.71, 0.71, 0.0), (0.0, 0.0), (0.33333, 0.33333), plane_z=0.1665, boxes=5

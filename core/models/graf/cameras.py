@@ -27,11 +27,15 @@ def rotation_poses(data: GrafData, number: int) -> Tensor:
     """(N, 3, 4): over the azimuth range at the mean polar angle, largest radius; the end is left out."""
     low, high = data.azimuth_deg
     polar = sum(data.polar_deg) / 2
-    return torch.stack([pose_at(low + (high - low) * i / number, polar, data.radius[1]) for i in range(number)])
+    return torch.stack(
+        [pose_at(low + (high - low) * i / number, polar, data.radius[1]) for i in range(number)]
+    )
 
 
 def elevation_poses(data: GrafData, number: int) -> Tensor:
     """(N, 3, 4): over the polar range at the mean azimuth."""
     low, high = data.polar_deg
     azimuth = sum(data.azimuth_deg) / 2
-    return torch.stack([pose_at(azimuth, low + (high - low) * i / number, data.radius[1]) for i in range(number)])
+    return torch.stack(
+        [pose_at(azimuth, low + (high - low) * i / number, data.radius[1]) for i in range(number)]
+    )

@@ -68,7 +68,9 @@ def evaluate(network: NerfMlp, points: Tensor, directions: Tensor | None, z: Ten
         (N, S, 4) colour logits and raw density.
     """
     rays, samples = points.shape[:2]
-    shape, look = (c.expand(rays, -1)[:, None].expand(-1, samples, -1) for c in z.tensor_split([shape_dim(network)], 1))
+    shape, look = (
+        c.expand(rays, -1)[:, None].expand(-1, samples, -1) for c in z.tensor_split([shape_dim(network)], 1)
+    )
     position = torch.cat([nerf_encoding(points, OCTAVES), shape], -1)
     view = look
     if directions is not None:
@@ -113,7 +115,13 @@ def render_rays(
 
 
 def render(
-    network: NerfMlp, pose: Tensor, z: Tensor, data: GrafData, size: tuple[int, int], focal: float, samples: int = 64
+    network: NerfMlp,
+    pose: Tensor,
+    z: Tensor,
+    data: GrafData,
+    size: tuple[int, int],
+    focal: float,
+    samples: int = 64,
 ) -> Composite:
     """A picture: pose (3, 4) camera to world, z (1, z_dim) -> `Composite` of shape (H, W)."""
     matrix = torch.tensor([[focal, 0.0, size[1] / 2], [0.0, focal, size[0] / 2], [0.0, 0.0, 1.0]])
@@ -127,7 +135,9 @@ def focal_of(width: int, fov_deg: float) -> float:
     return float(0.5 * width / torch.tan(torch.deg2rad(torch.tensor(0.5 * fov_deg, dtype=torch.float64))))
 
 
-def orthographic_rays(height: int, width: int, pose: Tensor, size: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def orthographic_rays(
+    height: int, width: int, pose: Tensor, size: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
     """Parallel rays (H, W, 3) over a window of `size` (height, width) in world units around the camera."""
     x = (torch.arange(width).to(pose) - 0.5 * width) * size[1] / width
     y = -(torch.arange(height).to(pose) - 0.5 * height) * size[0] / height

@@ -51,7 +51,9 @@ def camera_rays(height: int, width: int, matrix: Tensor, pose: Tensor) -> tuple[
     return pose[:3, 3].expand(direction.shape), direction
 
 
-def ndc_rays(height: int, width: int, focal: float, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+def ndc_rays(
+    height: int, width: int, focal: float, origin: Tensor, direction: Tensor
+) -> tuple[Tensor, Tensor]:
     """Rays (..., 3) of a forward-facing scene in normalised device coordinates (appendix C), near plane z = -1."""
     origin = origin - ((1.0 + origin[..., 2]) / direction[..., 2])[..., None] * direction
     ox, oy, oz = origin.unbind(-1)
@@ -62,7 +64,9 @@ def ndc_rays(height: int, width: int, focal: float, origin: Tensor, direction: T
     return new_origin, new_direction
 
 
-def composite(raw: Tensor, depths: Tensor, directions: Tensor, white: bool = False, noise: Tensor | float = 0.0) -> Composite:
+def composite(
+    raw: Tensor, depths: Tensor, directions: Tensor, white: bool = False, noise: Tensor | float = 0.0
+) -> Composite:
     """Equation 3.
 
     Args:
@@ -82,7 +86,9 @@ def composite(raw: Tensor, depths: Tensor, directions: Tensor, white: bool = Fal
     return Composite(colour, disparity, opacity, weights, depth)
 
 
-def sample_by_weights(bins: Tensor, weights: Tensor, number: int, generator: torch.Generator | None = None) -> Tensor:
+def sample_by_weights(
+    bins: Tensor, weights: Tensor, number: int, generator: torch.Generator | None = None
+) -> Tensor:
     """Inverse transform sampling of a piecewise constant density (section 5.2).
 
     Args:
@@ -109,7 +115,9 @@ def sample_by_weights(bins: Tensor, weights: Tensor, number: int, generator: tor
     return bin_low + t * (bin_high - bin_low)
 
 
-def query(network: Network, points: Tensor, views: Tensor | None, octaves: tuple[int, int] = (10, 4)) -> Tensor:
+def query(
+    network: Network, points: Tensor, views: Tensor | None, octaves: tuple[int, int] = (10, 4)
+) -> Tensor:
     """points (R, S, 3), unit directions (R, 3) or None -> raw (R, S, C)."""
     position = nerf_encoding(points.flatten(0, 1), octaves[0])
     code = None

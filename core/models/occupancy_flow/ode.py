@@ -79,7 +79,9 @@ def integrate(
     return out, evaluations
 
 
-def first_step(derivative: Derivative, t: float, state: Tensor, slope: Tensor, rtol: float, atol: float) -> float:
+def first_step(
+    derivative: Derivative, t: float, state: Tensor, slope: Tensor, rtol: float, atol: float
+) -> float:
     """Starting step of Hairer, Norsett & Wanner (II.4) for order 4; one evaluation."""
     scale = atol + state.abs() * rtol
     d0, d1 = _rms(state / scale), _rms(slope / scale)

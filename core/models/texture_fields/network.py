@@ -149,7 +149,9 @@ def unproject_depth(depth: Tensor, camera: Tensor, world: Tensor) -> tuple[Tenso
     mask = torch.isfinite(depth)
     d = torch.where(mask, depth, 0.0)
     line = torch.arange(side, dtype=depth.dtype, device=depth.device)
-    q = torch.stack(torch.meshgrid(2 * line / side, 2 * (side - line) / side, indexing="xy"))  # (2, M, M): x, y
+    q = torch.stack(
+        torch.meshgrid(2 * line / side, 2 * (side - line) / side, indexing="xy")
+    )  # (2, M, M): x, y
     scaled = q * camera[:, 2, 2, None, None, None] - camera[:, :2, 2, None, None]  # q K33 - K_xy3
     xy = torch.einsum("bij,bjhw->bihw", torch.linalg.inv(camera[:, :2, :2]), scaled * -d)
     local = torch.cat([xy, -d], 1).flatten(2)  # (B, 3, M^2)
