@@ -138,13 +138,16 @@ def _nearest_faces(
     screen: Tensor, inverse: Tensor, corners: Tensor, source: Tensor, width: int, height: int
 ) -> Tensor:
     """Screen (P, 2) pixels, inverse depth (P,), corners (F, 3) -> (H, W) int32 number `source` of the nearest face."""
+    device = screen.device
+    if device.type == "mps":  # has no 64-bit scatter
+        screen, inverse, corners, source = screen.cpu(), inverse.cpu(), corners.cpu(), source.cpu()
     best = torch.zeros(height * width, dtype=torch.int64, device=screen.device)
     for pixel, nearness, owner in spans(screen, inverse, corners, width, height):
         # Positive floats order like their bits: one integer holds nearness first, then the lower face number.
         key = (nearness.view(torch.int32).long() << 32) | (FACE_BITS - source[owner])
         best.scatter_reduce_(0, pixel, key, "amax")
     face = torch.where(best > 0, FACE_BITS - (best & FACE_BITS), -1)
-    return face.int().reshape(height, width)
+    return face.int().reshape(height, width).to(device)
 
 
 def spans(

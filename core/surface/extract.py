@@ -62,7 +62,7 @@ class _Extraction:
     def __init__(self, field: Field, settings: ExtractSettings, progress: Progress) -> None:
         self.field, self.settings, self.progress = field, settings, progress
         self.device = field.box.device
-        low, high = field.box.double().cpu()
+        low, high = field.box.cpu().double()
         side = high - low
         self.step = float(side.max()) / settings.resolution
         cells = [max(1, round(float(s) / self.step + 0.49)) for s in side]

@@ -14,7 +14,7 @@ from ..render.shade import render_textured
 from ..types import Mesh, View
 
 
-def match_view(mesh: Mesh, texture: NDArray[np.float32], view: View, longest: int = 1024) -> dict[str, float]:
+def match_view(mesh: Mesh, texture: NDArray[np.float32], view: View, longest: int = 640) -> dict[str, float]:
     """Render the mesh through the view's camera and compare, at no more than `longest` pixels on the long side.
 
     Args:
