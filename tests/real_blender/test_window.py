@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -154,3 +155,34 @@ def test_quitting_ends_the_engine(window):
         assert time.monotonic() < ends
         time.sleep(0.1)
     assert leftovers(window) == []
+
+
+@pytest.mark.timeout(1800)
+def test_real_engine_finishes(tool, version, root, stage_folder, archive):
+    """The same click with the engine of the checkout and the shipped example photos, quality draft."""
+    photos = sorted((root / "tests" / "data" / "example_photos").glob("*.jpg"))
+    if not photos:
+        pytest.skip("needs the example photos")
+    for old in (stage_folder / "photos").iterdir():
+        old.unlink()
+    for photo in photos:
+        shutil.copy(photo, stage_folder / "photos")
+    window = Window(tool, version, stage_folder, archive, seconds=None)
+    try:
+        window.order(
+            "bpy.data.objects['Cube'].hide_set(True); bpy.context.scene.maquette.mesh.quality = 'draft'"
+        )
+        window.click_panel(IMAGE_TO_MESH)
+        window.wait(lambda s: s["jobs"] and s["jobs"][0]["progress"] > 0.3, seconds=900)
+        window.shot("1 progress")
+        state = window.wait(lambda s: not s["jobs"] or s["jobs"][0]["state"] == "failed", seconds=900)
+        assert "photos" in state["objects"], state["jobs"]
+        window.order("bpy.ops.maquette.view_through_photo()")
+        time.sleep(3)
+        window.shot("2 through the photo")
+        window.order(
+            "info = bpy.data.objects['photos'].maquette; import json; "
+            "assert json.loads(info.metrics)['silhouette_iou'] >= 0.9, info.metrics"
+        )
+    finally:
+        window.close()
