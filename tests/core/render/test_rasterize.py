@@ -39,11 +39,11 @@ def test_one_triangle_by_hand():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_agrees_with_the_slow_reference(seed):
-    vertices, faces = random_triangles(40, seed)
-    camera = camera_at()
+    vertices, faces = random_triangles(30, seed)
+    camera = camera_at(width=40, height=30, focal=30.0)
     fast = rasterize(torch.tensor(vertices).float(), torch.tensor(faces), camera, near=0.2)
     face, weights, depth, unsure = slow_rasterize(vertices, faces, camera, 0.2)
-    assert unsure.mean() < 0.05 and (face >= 0).mean() > 0.5
+    assert unsure.mean() < 0.05 and (face >= 0).mean() > 0.3
     sure = ~unsure
     np.testing.assert_array_equal(fast.face.numpy()[sure], face[sure])
     seen = sure & (face >= 0)
