@@ -11,6 +11,7 @@ from .grading import Evidence
 from .sfm_process import SfmResult
 from .working_copies import Copy, WorkingSet
 
+STRANGER = "shares no view with the other photos"
 FEW_FEATURES = 150
 """Per picture; below, matching is luck."""
 
@@ -53,7 +54,7 @@ def why_failed(names: list[str], working: WorkingSet, found: SfmResult) -> dict[
         if features < FEW_FEATURES:
             out[name] = f"shows too little texture ({features} features)"
         elif max(matches, default=0) < 30:
-            out[name] = "shares no view with the other photos"
+            out[name] = STRANGER
         else:
             out[name] = "shares too little view with the others, or its place contradicts them"
     return out

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 class LensPrior:
     """Standard deviations of the prior. Our choice, from phones, kit lenses and the gantry sets of the benchmark."""
 
-    centre: float = 0.02
+    centre: float = 0.01
     """Of cx, cy around the picture's centre, as a share of the long side."""
     aspect: float = 0.002
     """Of fx / fy around 1."""
@@ -39,6 +39,12 @@ class LensPrior:
     """Of log f around the focal length given, for lenses whose focal is not known."""
     known_focal: float = 0.05
     """The same for lenses with an EXIF focal length."""
+
+
+SYSTEMATIC = 3.0
+"""An observation counts as if its error were so many times the spread of the residuals: what a feature's place is off by
+is shared by its whole track and hides from the residuals. Without this, weak sets overrule the prior (centre 6 px off on
+12 views all round; 1.2 degrees instead of 0.3)."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +214,7 @@ def _normal_equations(
     model: SparseModel, target: Floats, sigma: Floats, noise: float, damping: float
 ) -> _Normal:
     residual, by_pose, by_lens, by_point = _linearise(model)
-    root = np.sqrt(_cauchy(residual, noise))[:, None] / noise
+    root = np.sqrt(_cauchy(residual, noise))[:, None] / (SYSTEMATIC * noise)
     residual = residual * root
     by_pose, by_lens, by_point = (
         by_pose * root[..., None],
@@ -292,7 +298,7 @@ def _cost(model: SparseModel, target: Floats, sigma: Floats, noise: float) -> fl
         float((_prior_terms(lens, t, s)[0] ** 2).sum())
         for lens, t, s in zip(model.lenses, target, sigma, strict=True)
     )
-    return float(4.0 * np.log1p(squared).sum()) + prior
+    return float(4.0 * np.log1p(squared).sum()) / SYSTEMATIC**2 + prior
 
 
 def _step(model: SparseModel, normal: _Normal, step: Floats) -> SparseModel:

@@ -24,9 +24,11 @@ class Limits:
     """Of its matches, that lie on the epipolar lines."""
     photo: float = CHANCE
     """Photo check of the image."""
-    photo_mean: float = 0.10
+    photo_mean: float = 0.15
     """Photo check of the whole set."""
-    rotation_deg: float = 1.0
+    alone: float = 0.30
+    """Photo check, of the image and of the set, that stands in for a second mapper's agreement."""
+    rotation_deg: float = 2.0
     """Standard deviation from the adjustment."""
     agreement_deg: float = 2.0
     """Difference of its rotation in the two mappers' models."""
@@ -97,26 +99,32 @@ def disagreement(model: SparseModel, other: SparseModel | None) -> NDArray[np.fl
 
 
 def grade_cameras(
-    candidate: Candidate, evidence: Evidence, limits: Limits | None = None
+    candidate: Candidate, evidence: Evidence, set_grade: str, limits: Limits | None = None
 ) -> list[tuple[str, str]]:
-    """(grade, reason) per image: good, or doubtful with the first thing that speaks against it."""
+    """(grade, reason) per image: good, or doubtful with the first thing that speaks against it.
+
+    A camera is good when two independent witnesses stand for it: the matches, and the other mapper or the photos. In a
+    set of grade C nothing is good: parts that look alike can satisfy each single check.
+    """
     limits = limits or Limits()
     judged = np.isfinite(candidate.photos).any()
     set_fails = judged and candidate.photo_mean < limits.photo_mean
     out = []
     for i in range(len(candidate.model.images)):
-        share, photo = candidate.matches.share[i], candidate.photos[i]
+        share, photo, agreement = candidate.matches.share[i], candidate.photos[i], evidence.agreement_deg[i]
+        seen = photo >= limits.alone and candidate.photo_mean >= limits.alone
         checks = [
             (set_fails, "the photos do not agree with these cameras: two sides or parts may look alike"),
             (len(candidate.model.images) < 3, "two photos leave the focal length and the distance uncertain"),
             (evidence.points[i] < limits.points, f"only {evidence.points[i]} points hold it"),
             (not share >= limits.match_share, "many matches with its neighbours contradict its place"),
             (photo < limits.photo, "the photo does not fit its neighbours from there"),
-            (not judged and not evidence.agreement_deg[i] < limits.agreement_deg, "too little texture to confirm it"),
-            (evidence.agreement_deg[i] > limits.agreement_deg, "two methods place it differently"),
+            (agreement > limits.agreement_deg, "two methods place it differently"),
+            (not agreement <= limits.agreement_deg and not seen, "only one method could place it"),
             (candidate.adjusted.rotation_deg[i] > limits.rotation_deg, "its direction is known only roughly"),
             (evidence.error_px[i] > limits.error_px, "its points fit badly"),
-        ]  # fmt: skip
+            (set_grade not in ("A", "B"), "the set as a whole could not be confirmed"),
+        ]
         reason = next((text for fails, text in checks if fails), "")
         out.append((DOUBTFUL if reason else GOOD, reason))
     return out
@@ -128,7 +136,7 @@ def grade_set(candidate: Candidate, evidence: Evidence, total: int) -> tuple[str
     Args:
         candidate: the chosen model.
         evidence: of it.
-        total: photos that should have had a camera.
+        total: photos that should have had a camera; strangers do not count.
     """
     model = candidate.model
     share = len(model.images) / max(total, 1)
@@ -158,6 +166,7 @@ def grade_set(candidate: Candidate, evidence: Evidence, total: int) -> tuple[str
         and views_pass
     ):
         return "A", numbers
-    if share >= 0.8 and agreement <= 2.0 and photo >= 0.10:
+    confirmed = agreement <= 2.0 or photo >= Limits().alone
+    if share >= 0.8 and len(model.images) > 2 and confirmed and photo >= Limits().photo_mean:
         return "B", numbers
     return "C", numbers

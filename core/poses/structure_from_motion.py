@@ -136,7 +136,7 @@ def _could_gain(found: PoseEstimate, result: SfmResult) -> bool:
     if any(camera.grade != GOOD for camera in found.cameras):
         return True
     share = 1.0 - found.metrics["registered_share"]
-    linked = sum("shares no view" not in reason for reason in found.failed.values())
+    linked = sum(advice.STRANGER not in reason for reason in found.failed.values())
     return share > 0.25 or linked > 0
 
 
@@ -198,16 +198,20 @@ def _as_estimate(
     model = candidate.model
     copies = {copy.name: copy for copy in working.copies}
     evidence = gather(candidate, other, np.array([[copies[n].width, copies[n].height] for n in model.images]))
+    names = [copies[name].photo.name for name in model.images]
+    failed = advice.why_failed(
+        [p.name for p in photos if working.repeats.get(p.name, p.name) not in names], working, found
+    )
+    strangers = sum(advice.STRANGER in reason for reason in failed.values())
+    grade, metrics = grade_set(candidate, evidence, max(len(working.copies) - strangers, len(names)))
     solved: dict[str, Camera] = {}
-    for number, (grade, reason) in enumerate(grade_cameras(candidate, evidence)):
+    for number, (camera_grade, reason) in enumerate(grade_cameras(candidate, evidence, grade)):
         camera = _camera(copies[model.images[number]], model, number)
-        solved[camera.name] = replace(camera, grade=grade, reason=reason)
+        solved[camera.name] = replace(camera, grade=camera_grade, reason=reason)
     for repeat, original in working.repeats.items():
         if original in solved:
             solved[repeat] = replace(solved[original], name=repeat)
     cameras = [solved[photo.name] for photo in photos if photo.name in solved]
-    failed = advice.why_failed([p.name for p in photos if p.name not in solved], working, found)
-    grade, metrics = grade_set(candidate, evidence, len(working.copies))
     place = {camera.name: number for number, camera in enumerate(cameras)}
     focal_known = all(lens.known for lens in working.lenses.values())
     return PoseEstimate(
@@ -221,9 +225,7 @@ def _as_estimate(
             "registered": len(cameras),
             "photos": len(photos),
             "mapper": model.mapper,
-            "per_camera": _per_camera(
-                [copies[name].photo.name for name in model.images], candidate, evidence
-            ),
+            "per_camera": _per_camera(names, candidate, evidence),
         },
         advice=advice.advise(candidate, evidence, copies, failed, focal_known),
     )
