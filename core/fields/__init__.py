@@ -40,6 +40,10 @@ def load_field(path: Path) -> Field:
             from ..models.sparseneus.field import NeuralSurface
 
             return NeuralSurface.load(path)
+        if kind == "network":
+            from ..models.network_field import load_network_field
+
+            return load_network_field(path)
         raise ValueError(f"unknown kind {kind}")
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise InputError(

@@ -36,7 +36,10 @@ class Mise:
         self._values: NDArray[np.float64] = np.empty(0)
         start = np.stack(np.meshgrid(*[np.arange(resolution)] * 3, indexing="ij"), -1).reshape(-1, 3)
         edge = 1 << depth
-        self._leaves, self._edges = start * edge, np.full(len(start), edge)  # lowest corner, edge of every voxel ever
+        self._leaves, self._edges = (
+            start * edge,
+            np.full(len(start), edge),
+        )  # lowest corner, edge of every voxel ever
         self._is_leaf = np.ones(len(start), bool)
         nodes = np.stack(np.meshgrid(*[np.arange(resolution + 1) * edge] * 3, indexing="ij"), -1)
         self._unknown: Ints = nodes.reshape(-1, 3)
@@ -90,16 +93,19 @@ class Mise:
             keys = self._key(self._leaves[voxels])
             order = np.argsort(keys)
             wanted = self._key(cells[remaining] // edge * edge)
-            place = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(order) - 1) if len(order) else None
+            place = (
+                np.minimum(np.searchsorted(keys, wanted, sorter=order), len(order) - 1)
+                if len(order)
+                else None
+            )
             if place is None:
                 continue
             found = keys[order[place]] == wanted
             leaf[remaining[0][found], remaining[1][found]] = voxels[order[place[found]]]
             remaining = remaining[0][~found], remaining[1][~found]
         coarse = (leaf >= 0) & (self._edges[leaf] > 1)
-        sides = []
-        for side_of in (self._live_values >= self.level, self._live_values <= self.level):
-            sides.append(leaf[coarse & side_of[:, None]])
+        inside_of = self._live_values >= self.level, self._live_values <= self.level
+        sides = [leaf[coarse & side_of[:, None]] for side_of in inside_of]
         keep = coarse.any(1)
         self._live, self._live_values = self._live[keep], self._live_values[keep]
         return np.intersect1d(sides[0], sides[1])

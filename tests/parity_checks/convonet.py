@@ -21,7 +21,6 @@ from .fixture import Check, Fixture, pick_set
 from .formula_weights import fill_by_formula
 from .networks import filled, key_tables, tensors
 
-
 SMALL_SAMPLINGS = (Sampling(32, 0.3, 8), Sampling(8, 0.6, 8))
 """Of the case pointconv_small: no file states them; found by trying, one choice gives the stored features to 1e-6."""
 

@@ -99,7 +99,7 @@ def mesh(fixture: Fixture, octree: Mise) -> tuple[np.ndarray[Any, Any], np.ndarr
 def check_expected(fixture: Fixture) -> Iterator[tuple[str, Any]]:
     """Counts, hashes and measures of the JSON file."""
     sizes = fixture.sizes("mise_mc")
-    for case, (field, resolution, depth) in grids(fixture).items():
+    for case, (field, _, _) in grids(fixture).items():
         octree = run(fixture, case)
         wanted = fixture.neighbour(fixture.path.name)[case]
         found: dict[str, Any] = {"resolution": octree.resolution, "points_per_round": octree.points_per_round}

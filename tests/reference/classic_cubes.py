@@ -48,7 +48,7 @@ b12b71751 08312717572b 9759279022b7 75272b592328982 25a235375 820852875a25 9015a
 b74b42240 b74b42834324 29a279237749 9a7974a27870207 37a3a274a1a040a 1a2874 491417713 491417081871 403743
 487 9a8ab8 30939bb9a 01a0a88ab 31ab3a 12b1b99b8 30939b1292b9 02b80b 32b 23828aa89 9a2092 23828a0181a8
 1a2 138918 091 038 -
-""".split()
+""".split()  # noqa: SIM905
 """Per case (bit b: the value at corner b is at most the level) the edges of its triangles, three hexadecimal digits each."""
 
 _TRIANGLES = [[] if case == "-" else [int(digit, 16) for digit in case] for case in _CASES]

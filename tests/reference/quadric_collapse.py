@@ -33,7 +33,9 @@ class Collapse:
         self.aggressiveness = aggressiveness
         self.deleted = [False] * len(self.faces)
         self.n_faces = len(self.faces)
-        self.border = [True] * len(self.points)  # not known yet: the published first errors use ends and midpoints only
+        self.border = [True] * len(
+            self.points
+        )  # not known yet: the published first errors use ends and midpoints only
         self._set_quadrics()
         self.errors = [self._face_errors(face) for face in self.faces]
         self._rebuild_incidence()

@@ -7,6 +7,7 @@ Layout of the public checkpoints of campari (keys without `generator.`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import NamedTuple
 
 import torch
@@ -25,8 +26,8 @@ TINY = 1e-6
 class CampariConfig:
     """Settings of the generator."""
 
-    field: FieldConfig = FieldConfig()
-    background: FieldConfig | None = FieldConfig(dim=4)
+    field: FieldConfig = dataclass_field(default_factory=FieldConfig)
+    background: FieldConfig | None = dataclass_field(default_factory=lambda: FieldConfig(dim=4))
     camera_dim: int = 5
     camera_hidden: int = 64
     camera_blocks: int = 4

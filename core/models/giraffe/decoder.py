@@ -52,14 +52,15 @@ class FeatureField(nn.Module):
 
     def forward(self, p: Tensor, direction: Tensor, z_shape: Tensor, z_look: Tensor) -> tuple[Tensor, Tensor]:
         """p, unit directions (B, T, 3), codes (B, z_dim) -> raw density (B, T), features (B, T, F)."""
-        code, h = self._trunk(p, z_shape)
+        _, h = self._trunk(p, z_shape)
         view = giraffe_encoding(direction, self.config.view_octaves, self.config.downscale)
         h_view = F.relu(self.feat_view(h) + self.fc_z_view(z_look)[:, None] + self.fc_view(view))
         return self.sigma_out(h)[..., 0], self.feat_out(h_view)
 
     def density(self, p: Tensor, z_shape: Tensor) -> Tensor:
         """Raw density alone (B, T)."""
-        return self.sigma_out(self._trunk(p, z_shape)[1])[..., 0]
+        _, h = self._trunk(p, z_shape)
+        return self.sigma_out(h)[..., 0]
 
     def _trunk(self, p: Tensor, z_shape: Tensor) -> tuple[Tensor, Tensor]:
         code = giraffe_encoding(p, self.config.octaves, self.config.downscale)

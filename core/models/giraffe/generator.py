@@ -8,7 +8,7 @@ depth runs along the optical axis from 0.5 to 6.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -79,9 +79,11 @@ class RenderOptions:
 class GiraffeConfig:
     """Widths of the generator."""
 
-    decoder: FieldConfig = FieldConfig()
-    background: FieldConfig = FieldConfig(64, 128, 128, 3, DOWNSCALE_BACKGROUND, skips=0)
-    renderer: RendererConfig = RendererConfig()
+    decoder: FieldConfig = field(default_factory=FieldConfig)
+    background: FieldConfig = field(
+        default_factory=lambda: FieldConfig(64, 128, 128, 3, DOWNSCALE_BACKGROUND, skips=0)
+    )
+    renderer: RendererConfig = field(default_factory=RendererConfig)
 
 
 _AT_256 = GiraffeConfig(

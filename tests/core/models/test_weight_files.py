@@ -132,13 +132,13 @@ def test_wrong_contents_are_named(tmp_path: Path, state: dict[str, torch.Tensor]
     save_file(
         {k: v for k, v in state.items() if k != "decoder.fc_out.bias"}, tmp_path / "missing.safetensors"
     )
-    with pytest.raises(InputError, match="decoder.fc_out.bias") as caught:
+    with pytest.raises(InputError, match=r"decoder\.fc_out\.bias") as caught:
         load_network(tmp_path / "missing.safetensors")
     assert caught.value.code == "WEIGHTS_MISMATCH"
     broken = dict(state)
     broken["decoder.fc_p.bias"] = torch.full((16,), float("nan"))
     save_file(broken, tmp_path / "nan.safetensors")
-    with pytest.raises(InputError, match="decoder.fc_p.bias") as caught:
+    with pytest.raises(InputError, match=r"decoder\.fc_p\.bias") as caught:
         load_network(tmp_path / "nan.safetensors")
     assert caught.value.code == "WEIGHTS_NOT_FINITE"
     save_file(state | {"extra.weight": torch.zeros(3)}, tmp_path / "extra.safetensors")
