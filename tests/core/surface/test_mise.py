@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The published point selection: counts of the specification, and the closed form of a full octree."""
+
+from __future__ import annotations
+
+import numpy as np
+from maquette.core.surface.mise import Mise, mise_values
+
+LEVEL = np.log(0.2) - np.log(0.8)
+
+
+def test_sphere_counts_of_the_specification() -> None:
+    octree = mise_values(lambda p: 12 * (0.37 - np.linalg.norm(p, axis=1)), 8, 2, LEVEL, 1.1)
+    assert octree.points_per_round == [729, 2258, 8984]
+
+
+def test_a_field_without_surface_costs_the_first_grid() -> None:
+    octree = mise_values(lambda p: -3 - np.abs(p).sum(1), 8, 2, LEVEL, 1.1)
+    assert octree.points_per_round == [729]
+    assert len(octree.known()[0]) == 9**3
+
+
+def test_dense_copies_the_value_before_a_hole() -> None:
+    octree = Mise(1, 1, 0.5)  # corners of one cube of edge 2, all below the level: nothing is refined
+    octree.update(np.arange(8) / 100.0)
+    assert len(octree.query()) == 0
+    grid = octree.dense()
+    assert grid.shape == (3, 3, 3)
+    assert grid[1, 0, 0] == grid[0, 0, 0] == 0.0
+    assert grid[0, 0, 1] == 0.0
+    assert grid[2, 2, 1] == grid[2, 2, 0] == 0.06
