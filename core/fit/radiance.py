@@ -8,7 +8,7 @@ The length is a number of samples, not seconds, so that the same input gives the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -212,7 +212,7 @@ class _Stage:
         weights[0] = settings.smooth_density
         self.smooth = weights.to(field.table.device)
 
-    def steps(self):  # type: ignore[no-untyped-def]
+    def steps(self) -> Iterator[float]:
         """Yield the share of the points spent so far, after each step."""
         order = np.random.default_rng(self.settings.seed)
         spent = 0.0
@@ -237,25 +237,28 @@ class _Stage:
         difference = colour - batch.rays.rgb + (batch.rays.alpha - opacity)[:, None] * background
         loss = difference.square().mean()
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if smooth:
-            table = self.field.table.detach()
-            near = functional.embedding_bag(self.neighbours, table, mode="sum")
-            self.field.table.grad.addcmul_(table.mul(6).sub_(near), self.smooth.expand_as(table))  # type: ignore[union-attr]
-            if self.settings.bend_density > 0:
-                bent = table[:, :1] * 6 - near[:, :1]
-                bent = bent * 6 - functional.embedding_bag(self.neighbours, bent, mode="sum")
-                self.field.table.grad[:, 0] += self.settings.bend_density * bent[:, 0]
-        if self.settings.fullness > 0:
-            self.field.table.grad[:, 0] -= self.settings.fullness
+        loss.backward()
+        self._regularise(smooth)
         self.optimiser.step()
+
+    def _regularise(self, smooth: bool) -> None:
+        """Add the gradients of the smoothness terms, in closed form, every other step, and of the hull prior."""
+        table, gradient = self.field.table.detach(), self.field.table.grad
+        assert gradient is not None
+        if smooth:
+            bent = table.mul(6).sub_(functional.embedding_bag(self.neighbours, table, mode="sum"))
+            gradient.addcmul_(bent, self.smooth.expand_as(table))
+            column = bent[:, :1].contiguous()
+            twice = column * 6 - functional.embedding_bag(self.neighbours, column, mode="sum")
+            gradient[:, 0] += self.settings.bend_density * twice[:, 0]
+        gradient[:, 0] -= self.settings.fullness
 
 
 def shade(field: SparseGrid, batch: Batch) -> tuple[Tensor, Tensor]:
     """Colours (R, 3) premultiplied by opacity (R,), differentiable in the field's table and decoder."""
-    values = Interpolate.apply(field.table, batch)
+    values: Tensor = Interpolate.apply(field.table, batch)  # type: ignore[no-untyped-call]
     depths = field.density(values[:, 0]) * batch.step
-    features, opacity = Composite.apply(depths, values[:, 1:], batch.samples)
+    features, opacity = Composite.apply(depths, values[:, 1:], batch.samples)  # type: ignore[no-untyped-call]
     return field.decode(features, batch.rays.directions), opacity
 
 
