@@ -53,7 +53,13 @@ def cut_out(
 
     def one(item: tuple[View, Map, Map, NDArray[np.int32]]) -> tuple[Map, Map]:
         progress.check()
-        return _cut_one(*item, front)
+        view, depth, plane, colour = item
+        mask, doubtful = np.zeros_like(depth), np.zeros_like(depth)
+        rows, columns = np.nonzero(depth > -7.9)
+        if len(rows):  # the rest of the picture is far from the hull
+            box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+            mask[box], doubtful[box] = _cut_one(view.rgb[box], depth[box], plane[box], colour[box], front)
+        return mask, doubtful
 
     with ThreadPoolExecutor(2) as pool:
         pairs = list(pool.map(one, zip(views, depths, evidence, colours, strict=True)))
@@ -61,10 +67,10 @@ def cut_out(
 
 
 def _cut_one(
-    view: View, depth: Map, evidence: Map, colour: NDArray[np.int32], front: NDArray[np.float64]
+    rgb: Map, depth: Map, evidence: Map, colour: NDArray[np.int32], front: NDArray[np.float64]
 ) -> tuple[Map, Map]:
-    around = (depth < -1.5) & (depth > -7.9)
-    back = _density(_histogram(colour[around | ((evidence < -2.0) & (depth > -7.9))]))
+    around = ((depth < -1.5) | (evidence < -2.0)) & (depth > -7.9)
+    back = _density(_histogram(colour[around]))
     floor = 2e-5
     ratio = np.clip(np.log((front[colour] + floor) / (back[colour] + floor)), -4.0, 4.0)
     known = np.abs(evidence) > 1e-6
@@ -73,29 +79,22 @@ def _cut_one(
         depth < -1.0, 1.5 * (depth + 1.0), np.clip(depth, -1.0, 2.0) * np.where(known, 0.15, 0.5)
     )
     odds = np.clip(np.where(known, 0.3, 0.6) * ratio + shape + evidence, -6.0, 6.0).astype(np.float32)
-    odds = guided_filter(view.rgb, odds, radius=3, smoothness=4e-4)
+    odds = guided_filter(rgb, odds, radius=3, smoothness=4e-4)
     labels = np.where(odds > 0.4, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[odds > SURE_OBJECT] = cv2.GC_FGD
     labels[(odds < SURE_BACKGROUND) | (depth < -3.0)] = cv2.GC_BGD
-    mask = _grab_cut(view.rgb, labels, depth > -5.0)
+    mask = _grab_cut(rgb, labels)
     return mask, np.maximum(mask, ((depth > 0.0) & (ratio > 0.5)).astype(np.float32))
 
 
-def _grab_cut(rgb: Map, labels: NDArray[np.uint8], around: NDArray[np.bool_]) -> Map:
-    """GrabCut on the part of the picture that matters; labels as in OpenCV."""
-    mask = np.zeros(labels.shape, np.float32)
-    rows, columns = np.nonzero(around)
-    if not len(rows):
-        return mask
-    box = np.s_[max(rows.min() - 8, 0) : rows.max() + 9, max(columns.min() - 8, 0) : columns.max() + 9]
-    inner = np.ascontiguousarray(labels[box])
-    if (inner == cv2.GC_FGD).any() and (inner == cv2.GC_BGD).any():
-        picture = np.ascontiguousarray((rgb[box] * 255.0 + 0.5).astype(np.uint8))
+def _grab_cut(rgb: Map, labels: NDArray[np.uint8]) -> Map:
+    """(H, W) 0 or 1; labels as in OpenCV."""
+    if (labels == cv2.GC_FGD).any() and (labels == cv2.GC_BGD).any():
+        picture = np.ascontiguousarray((rgb * 255.0 + 0.5).astype(np.uint8))
         cv2.setRNGSeed(0)  # per thread; the colour clusters start at random
         models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(picture, inner, None, *models, 2, cv2.GC_INIT_WITH_MASK)
-    mask[box] = inner & 1
-    return mask
+        cv2.grabCut(picture, labels, None, *models, 2, cv2.GC_INIT_WITH_MASK)
+    return np.asarray(labels & 1, np.float32)
 
 
 def guided_filter(rgb: Map, value: Map, radius: int, smoothness: float) -> Map:
