@@ -6,9 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from maquette.core.types import Camera, Photo
+from PIL import Image
 
 from .conftest import look_at
 
@@ -20,7 +19,9 @@ def texture(seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     out = np.zeros((512, 512, 3))
     for size in (8, 16, 32, 64, 128, 256):
-        layer = Image.fromarray((random.uniform(size=(size, size, 3)) * 255).astype(np.uint8)).resize((512, 512), 3)
+        layer = Image.fromarray((random.uniform(size=(size, size, 3)) * 255).astype(np.uint8)).resize(
+            (512, 512), 3
+        )
         out += np.asarray(layer, float) / 255
     return (out - out.min()) / np.ptp(out)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from maquette.core.cameras import colmap_files, nerf_json
 from maquette.core.errors import InputError
 from maquette.core.poses.given import given_cameras
@@ -54,7 +53,9 @@ def test_same_names_in_two_folders_are_told_apart_by_the_folders(tmp_path: Path)
 
 def test_undecidable_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        given_cameras(write(tmp_path / "t.json", ["0.jpg"]), [photo("/p/a/0.jpg"), photo("/p/b/0.jpg", "0-2.jpg")])
+        given_cameras(
+            write(tmp_path / "t.json", ["0.jpg"]), [photo("/p/a/0.jpg"), photo("/p/b/0.jpg", "0-2.jpg")]
+        )
     assert caught.value.code == "CAMERA_AMBIGUOUS"
 
 
@@ -74,7 +75,14 @@ def test_camera_of_another_shape_is_refused(tmp_path: Path) -> None:
 def test_camera_of_the_stored_picture_is_turned_with_exif(tmp_path: Path) -> None:
     upright = photo("/p/a.jpg", width=480, height=640, orientation=6)
     result = given_cameras(write(tmp_path / "t.json", ["a.jpg"]), [upright]).cameras[0]
-    assert (result.width, result.height, result.fx, result.fy, result.cx, result.cy) == (480, 640, 510, 500, 230, 310)
+    assert (result.width, result.height, result.fx, result.fy, result.cx, result.cy) == (
+        480,
+        640,
+        510,
+        500,
+        230,
+        310,
+    )
 
 
 def test_sizes_come_from_the_photos_where_the_file_has_none(tmp_path: Path) -> None:
@@ -100,7 +108,9 @@ def test_nothing_in_common_is_an_error(tmp_path: Path) -> None:
 
 def test_colmap_folder_with_points(tmp_path: Path) -> None:
     cloud = SparseCloud(np.arange(6.0).reshape(2, 3), np.zeros((2, 3), np.uint8))
-    colmap_files.write_text(tmp_path / "sparse" / "0", [camera("a.jpg"), replace(camera("b.jpg"), width=640)], cloud)
+    colmap_files.write_text(
+        tmp_path / "sparse" / "0", [camera("a.jpg"), replace(camera("b.jpg"), width=640)], cloud
+    )
     found = given_cameras(tmp_path, [photo("/p/b.jpg")])
     assert [c.name for c in found.cameras] == ["b.jpg"] and found.cloud.points.shape == (2, 3)
     assert given_cameras(tmp_path / "sparse" / "0" / "cameras.txt", [photo("/p/b.jpg")]).cameras[0].fx == 500

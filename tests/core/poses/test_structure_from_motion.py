@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from maquette.core.cameras import rotations
 from maquette.core.errors import Cancelled, FailedError, InputError
 from maquette.core.poses import sfm_process
 from maquette.core.poses.structure_from_motion import estimate
 from maquette.core.progress import Progress
 from maquette.core.types import Camera, Photo, PoseEstimate
+from PIL import Image
 
 from .corner import FOCAL, cameras, shoot
 
@@ -40,7 +39,7 @@ def worst_turn(found: list[Camera], truth: list[Camera]) -> float:
 
 
 def test_corner_with_a_stranger_and_a_repeated_photo(tmp_path: Path) -> None:
-    truth = cameras(8)
+    truth = cameras(6, 50)
     photos = shoot(tmp_path / "größe 1", truth)
     stranger = shoot(tmp_path / "other", [replace(truth[2], name="stranger.png")], seed=7)
     Image.open(photos[3].path).save(tmp_path / "again.jpg", quality=95)
@@ -48,12 +47,12 @@ def test_corner_with_a_stranger_and_a_repeated_photo(tmp_path: Path) -> None:
     found = find([*photos, *stranger, repeat], tmp_path)
     assert [c.name for c in found.cameras] == [c.name for c in truth] + ["again.jpg"]
     assert set(found.failed) == {"stranger.png"} and "no view" in found.failed["stranger.png"]
-    assert worst_turn(found.cameras[:8], truth) < 0.5
-    assert np.array_equal(found.cameras[8].cam_to_world, found.cameras[3].cam_to_world)
+    assert worst_turn(found.cameras[:6], truth) < 0.5
+    assert np.array_equal(found.cameras[6].cam_to_world, found.cameras[3].cam_to_world)
     assert found.cameras[0].fx == pytest.approx(FOCAL, rel=0.03)
     assert all(camera.grade == "good" for camera in found.cameras)
     assert found.metrics["photo_check"] > 0.3 and found.metrics["matches_explained"] > 0.9
-    assert len(found.cloud.points) > 200 and max(o.max() for o in found.cloud.observers) < 9
+    assert len(found.cloud.points) > 200 and max(o.max() for o in found.cloud.observers) < 7
     assert any("stranger.png" in text for text in found.advice)
     assert not (tmp_path / "work" / "sfm").exists()
 
@@ -62,7 +61,9 @@ def test_same_seed_gives_the_same_cameras(tmp_path: Path) -> None:
     photos = shoot(tmp_path, cameras(4, 30))
     first, second = (find(photos, tmp_path, seed=3) for _ in range(2))
     for a, b in zip(first.cameras, second.cameras, strict=True):
-        assert np.abs(a.cam_to_world - b.cam_to_world).max() < 1e-4  # threads of the mappers
+        assert (
+            np.abs(a.cam_to_world - b.cam_to_world).max() < 2e-3
+        )  # of the cameras' spread: the mappers run in threads
 
 
 def test_two_photos_give_doubtful_cameras(tmp_path: Path) -> None:
@@ -77,16 +78,22 @@ def test_large_photos_get_cameras_in_their_own_pixels(tmp_path: Path) -> None:
     truth = cameras(4, 30)
     photos = []
     for photo in shoot(tmp_path, truth):
-        big = Image.open(photo.path).resize((3600, 2700), Image.Resampling.BICUBIC)
+        big = Image.open(photo.path).resize((1440, 1080), Image.Resampling.BICUBIC)
         big.save(tmp_path / f"big{photo.name}.jpg", quality=92)
-        photos.append(Photo(photo.name, tmp_path / f"big{photo.name}.jpg", 3600, 2700))
+        photos.append(Photo(photo.name, tmp_path / f"big{photo.name}.jpg", 1440, 1080))
     found = find(photos, tmp_path)
-    assert (found.cameras[0].width, found.cameras[0].height) == (3600, 2700)
-    assert found.cameras[0].fx == pytest.approx(10 * FOCAL, rel=0.05)
+    assert (found.cameras[0].width, found.cameras[0].height) == (1440, 1080)
+    assert found.cameras[0].fx == pytest.approx(4 * FOCAL, rel=0.05)
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [("one", "ONE_PHOTO"), ("repeats", "DUPLICATES_ONLY"), ("strangers", "NO_OVERLAP"), ("blank", "LOW_TEXTURE")]
+    ("kind", "code"),
+    [
+        ("one", "ONE_PHOTO"),
+        ("repeats", "DUPLICATES_ONLY"),
+        ("strangers", "NO_OVERLAP"),
+        ("blank", "LOW_TEXTURE"),
+    ],
 )
 def test_sets_without_cameras_are_refused(tmp_path: Path, kind: str, code: str) -> None:
     photos = shoot(tmp_path, cameras(1))
