@@ -129,6 +129,7 @@ class _LensTable:
         }
 
     def adjust(self, model: SparseModel) -> Adjusted:
+        """Bundle adjustment with what is known of each lens; an unknown focal is held by the mapper's, loosely."""
         lenses = [self._working.lenses[group] for group in self._owner]
         return adjust(
             model,

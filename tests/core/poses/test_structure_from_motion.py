@@ -12,7 +12,7 @@ import pytest
 from maquette.core.cameras import rotations
 from maquette.core.errors import Cancelled, FailedError, InputError
 from maquette.core.poses import sfm_process
-from maquette.core.poses.structure_from_motion import estimate
+from maquette.core.poses.structure_from_motion import LONG_SIDE, estimate
 from maquette.core.progress import Progress
 from maquette.core.types import Camera, Photo, PoseEstimate
 from PIL import Image
@@ -74,16 +74,15 @@ def test_two_photos_give_doubtful_cameras(tmp_path: Path) -> None:
     assert "two photos" in found.cameras[0].reason
 
 
-def test_large_photos_get_cameras_in_their_own_pixels(tmp_path: Path) -> None:
+def test_cameras_are_in_pixels_of_the_photo_not_of_its_working_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LONG_SIDE, "draft", 240)
     truth = cameras(4, 30)
-    photos = []
-    for photo in shoot(tmp_path, truth):
-        big = Image.open(photo.path).resize((1440, 1080), Image.Resampling.BICUBIC)
-        big.save(tmp_path / f"big{photo.name}.jpg", quality=92)
-        photos.append(Photo(photo.name, tmp_path / f"big{photo.name}.jpg", 1440, 1080))
-    found = find(photos, tmp_path)
-    assert (found.cameras[0].width, found.cameras[0].height) == (1440, 1080)
-    assert found.cameras[0].fx == pytest.approx(4 * FOCAL, rel=0.05)
+    found = find(shoot(tmp_path, truth), tmp_path)
+    assert (found.cameras[0].width, found.cameras[0].height) == (360, 270)
+    assert found.cameras[0].fx == pytest.approx(FOCAL, rel=0.05)
+    assert found.cameras[0].cx == pytest.approx(180, abs=6)
 
 
 @pytest.mark.parametrize(
