@@ -10,6 +10,7 @@ adjustment: a modern synthesis", 2000, section 6), Cauchy loss by reweighting.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,6 +71,7 @@ def adjust(
     prior: LensPrior | None = None,
     iterations: int = 12,
     max_observations: int = 60_000,
+    check: Callable[[], None] = lambda: None,
 ) -> Adjusted:
     """Refine poses, points and lenses together.
 
@@ -80,6 +82,7 @@ def adjust(
         known: (C,) True where it comes from EXIF or the artist.
         prior: strength of the lens prior.
         iterations: Levenberg-Marquardt steps at most, per round; there are two rounds with outlier removal between.
+        check: called once a step; raises when the artist cancels.
         max_observations: with more, the longest tracks are used and the other points follow by triangulation.
 
     Returns:
@@ -90,7 +93,7 @@ def adjust(
     target, sigma = _prior(sizes, focal, known, prior)
     model = _longest_tracks(whole, max_observations)
     for limit in (6.0, 3.0):
-        model = _minimise(model, target, sigma, iterations)
+        model = _minimise(model, target, sigma, iterations, check)
         error = np.linalg.norm(model.residuals(), axis=1)
         model = model.keep(error < max(limit * _spread(error), 1.0))
     whole = replace(whole, poses=model.poses, lenses=model.lenses)
@@ -265,11 +268,14 @@ def _normal_equations(
     return _Normal(schur, right, inverse, point_right, coupling)
 
 
-def _minimise(model: SparseModel, target: Floats, sigma: Floats, iterations: int) -> SparseModel:
+def _minimise(
+    model: SparseModel, target: Floats, sigma: Floats, iterations: int, check: Callable[[], None]
+) -> SparseModel:
     damping = 1e-4
     noise = _spread(np.linalg.norm(model.residuals(), axis=1))
     cost = _cost(model, target, sigma, noise)
     for _ in range(iterations):
+        check()
         normal = _normal_equations(model, target, sigma, noise, damping)
         ridge = 1e-10 * np.trace(normal.schur) / len(normal.schur)  # the seven free directions of the gauge
         step = -scipy.linalg.solve(

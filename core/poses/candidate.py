@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -43,7 +44,12 @@ class Candidate:
 
 
 def finish(
-    model: SparseModel, found: SfmResult, working: WorkingSet, seed: int, rounds: int = 3
+    model: SparseModel,
+    found: SfmResult,
+    working: WorkingSet,
+    seed: int,
+    check: Callable[[], None] = lambda: None,
+    rounds: int = 3,
 ) -> Candidate | None:
     """Repair, adjust and check one model.
 
@@ -52,6 +58,7 @@ def finish(
         found: features and matches it was made from.
         working: the pictures.
         seed: of the resection.
+        check: called often; raises when the artist cancels.
         rounds: how often misplaced images are taken out and placed again.
 
     Returns:
@@ -72,10 +79,10 @@ def finish(
             return None
         if not last:
             model = add_images(model, lenses.missing(model), found.pairs, found.keypoints, seed)
-        adjusted = lenses.adjust(model)
+        adjusted = lenses.adjust(model, check)
         model = adjusted.model
         evidence = check_matches(model, found.pairs, found.keypoints)
-        photos = check_model(model, working)
+        photos = check_model(model, working, check)
         wrong = evidence.misplaced | _wrong_views(photos)
         if not wrong or last:
             break
@@ -128,7 +135,7 @@ class _LensTable:
             c.name: self._group_row[c.group] for c in self._copies.values() if c.name not in set(model.images)
         }
 
-    def adjust(self, model: SparseModel) -> Adjusted:
+    def adjust(self, model: SparseModel, check: Callable[[], None]) -> Adjusted:
         """Bundle adjustment with what is known of each lens; an unknown focal is held by the mapper's, loosely."""
         lenses = [self._working.lenses[group] for group in self._owner]
         return adjust(
@@ -138,10 +145,13 @@ class _LensTable:
                 [lens.known for lens in lenses], [lens.focal for lens in lenses], model.lenses[:, 0]
             ),
             known=np.array([lens.known for lens in lenses]),
+            check=check,
         )
 
 
-def check_model(model: SparseModel, working: WorkingSet) -> NDArray[np.float64]:
+def check_model(
+    model: SparseModel, working: WorkingSet, check: Callable[[], None] = lambda: None
+) -> NDArray[np.float64]:
     """(N,) photo check of a model's images on their thumbnails, undistorted."""
     copies = {copy.name: copy for copy in working.copies}
     common = _shared_points(model)
@@ -165,7 +175,7 @@ def check_model(model: SparseModel, working: WorkingSet) -> NDArray[np.float64]:
                 _neighbours(model, number, common[number]), mask,
             )
         )  # fmt: skip
-    return check_photos(views)
+    return check_photos(views, check=check)
 
 
 def _shared_points(model: SparseModel) -> NDArray[np.int64]:

@@ -104,10 +104,12 @@ def grade_cameras(
     """(grade, reason) per image: good, or doubtful with the first thing that speaks against it.
 
     A camera is good when two independent witnesses stand for it: the matches, and the other mapper or the photos. In a
-    set of grade C nothing is good: parts that look alike can satisfy each single check.
+    set of grade C nothing is good unless both of those confirm the set: parts that look alike can satisfy a single check.
     """
     limits = limits or Limits()
     judged = np.isfinite(candidate.photos).any()
+    known = evidence.agreement_deg[np.isfinite(evidence.agreement_deg)]
+    confirmed = len(known) > 0 and float(np.median(known)) <= 1.0 and candidate.photo_mean >= limits.alone
     set_fails = judged and candidate.photo_mean < limits.photo_mean
     out = []
     for i in range(len(candidate.model.images)):
@@ -123,7 +125,7 @@ def grade_cameras(
             (not agreement <= limits.agreement_deg and not seen, "only one method could place it"),
             (candidate.adjusted.rotation_deg[i] > limits.rotation_deg, "its direction is known only roughly"),
             (evidence.error_px[i] > limits.error_px, "its points fit badly"),
-            (set_grade not in ("A", "B"), "the set as a whole could not be confirmed"),
+            (set_grade not in ("A", "B") and not confirmed, "the set as a whole could not be confirmed"),
         ]
         reason = next((text for fails, text in checks if fails), "")
         out.append((DOUBTFUL if reason else GOOD, reason))

@@ -8,6 +8,7 @@ neighbouring pictures, swept by planes through these cameras, then match nowhere
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,12 +54,15 @@ class CheckView:
     """(H, W); where given, only the object is judged."""
 
 
-def check_photos(views: list[CheckView], settings: CheckSettings | None = None) -> NDArray[np.float64]:
+def check_photos(
+    views: list[CheckView], settings: CheckSettings | None = None, check: Callable[[], None] = lambda: None
+) -> NDArray[np.float64]:
     """Share of each picture's textured pixels that have a depth on which the picture and two others agree.
 
     Args:
         views: small pictures with the cameras to be judged.
         settings: see `CheckSettings`.
+        check: called once a picture; raises when the artist cancels.
 
     Returns:
         (N,) float64 0..1; NaN for a view without neighbours or with too little texture to be judged (< 2 % of it).
@@ -67,7 +71,11 @@ def check_photos(views: list[CheckView], settings: CheckSettings | None = None) 
     if not views:
         return np.zeros(0)
     with torch.no_grad():
-        depths, judged = zip(*(_sweep(view, views, settings) for view in views), strict=True)
+        swept = []
+        for view in views:
+            check()
+            swept.append(_sweep(view, views, settings))
+        depths, judged = zip(*swept, strict=True)
         shares = [_agreement(i, views, list(depths), judged[i], settings) for i in range(len(views))]
     return np.array(shares)
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import FailedError, InputError
 from ..progress import Progress
 from ..types import GOOD, Camera, Photo, PoseEstimate, SparseCloud
 from . import advice
@@ -109,11 +109,18 @@ def _climb(
         span = (1 - 0.92 * 0.5**number, 1 - 0.92 * 0.5 ** (number + 1))
         options = replace(options, seed=seed, use_masks=working.masked)
         limit = LIMIT_S - (time.monotonic() - began)
-        last = run_sfm(working, options, pairs, working.folder / f"attempt{number}", progress, span, limit)
+        try:
+            last = run_sfm(
+                working, options, pairs, working.folder / f"attempt{number}", progress, span, limit
+            )
+        except FailedError as error:
+            if best is None:
+                raise
+            log.warning("attempt %d failed, the one before is kept: %s", number, error)
+            break
         if only_turned(last.pairs, last.keypoints, working):
             raise advice.no_parallax()
-        candidate, other = _best_candidate(last, working, seed)
-        progress.check()
+        candidate, other = _best_candidate(last, working, seed, progress.check)
         if candidate is None:
             log.info("attempt %d: no model", number)
             continue
@@ -122,7 +129,7 @@ def _climb(
         log.info("attempt %d: grade %s, %s", number, found.grade, found.metrics)
         if best is None or rank > best[0]:
             best = rank, found
-        if found.grade in ("A", "B") and not _could_gain(found, last):
+        if number + 1 < len(attempts) and not _worth_trying(attempts[number + 1], best[1]):
             break
     if best is None:
         assert last is not None
@@ -131,13 +138,14 @@ def _climb(
     return best[1]
 
 
-def _could_gain(found: PoseEstimate, result: SfmResult) -> bool:
-    """True while photos are missing or uncertain that more features may save; strangers are left in peace."""
-    if any(camera.grade != GOOD for camera in found.cameras):
-        return True
-    share = 1.0 - found.metrics["registered_share"]
-    linked = sum(advice.STRANGER not in reason for reason in found.failed.values())
-    return share > 0.25 or linked > 0
+def _worth_trying(options: SfmOptions, found: PoseEstimate) -> bool:
+    """Whether more features may save photos that are missing or uncertain; strangers are left in peace.
+
+    The affine attempt takes six times as long, so a few photos are not worth it.
+    """
+    linked = [name for name, reason in found.failed.items() if advice.STRANGER not in reason]
+    wanting = len(linked) + sum(camera.grade != GOOD for camera in found.cameras)
+    return wanting > (0.2 * (len(found.cameras) + len(linked)) if options.affine else 0)
 
 
 def _rank(found: PoseEstimate) -> tuple[float, ...]:
@@ -146,7 +154,7 @@ def _rank(found: PoseEstimate) -> tuple[float, ...]:
 
 
 def _best_candidate(
-    found: SfmResult, working: WorkingSet, seed: int
+    found: SfmResult, working: WorkingSet, seed: int, check: Callable[[], None]
 ) -> tuple[Candidate | None, SparseModel | None]:
     """The model to believe, and the other mapper's, which has its own say in the grades.
 
@@ -159,7 +167,7 @@ def _best_candidate(
     order = sorted(largest.values(), key=lambda m: _support(m, found), reverse=True)
     candidates: list[Candidate] = []
     for model in order:
-        candidate = finish(model, found, working, seed)
+        candidate = finish(model, found, working, seed, check)
         if candidate is None:
             continue
         candidates.append(candidate)
