@@ -69,9 +69,9 @@ class Mise:
     def dense(self) -> NDArray[np.float64]:
         """(R+1)^3 float64: unknown points copy the one before them along x, then along y, then along z."""
         side = self.resolution + 1
-        grid = np.full(side**3, np.nan)
-        grid[self._keys] = self._values
-        grid = grid.reshape(side, side, side)
+        flat = np.full(side**3, np.nan)
+        flat[self._keys] = self._values
+        grid = flat.reshape(side, side, side)
         for axis in range(3):
             along = np.moveaxis(grid, axis, 0)
             for i in range(1, side):

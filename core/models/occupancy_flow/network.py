@@ -221,5 +221,12 @@ def config_from(shapes: Shapes) -> FlowConfig:
     )
     decoder = under(shapes, "decoder.")
     names = ("encoder", "encoder_temporal", "encoder_latent", "encoder_latent_temporal")
-    encoders = (encoder_config_from(under(shapes, f"{name}.")) for name in names)
-    return FlowConfig(velocity, decoder_config_from(decoder) if decoder else None, *encoders)
+    encoders = {name: encoder_config_from(under(shapes, f"{name}.")) for name in names}
+    return FlowConfig(
+        velocity,
+        decoder_config_from(decoder) if decoder else None,
+        encoder=encoders["encoder"],
+        encoder_temporal=encoders["encoder_temporal"],
+        encoder_latent=encoders["encoder_latent"],
+        encoder_latent_temporal=encoders["encoder_latent_temporal"],
+    )
