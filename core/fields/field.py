@@ -41,7 +41,7 @@ class Field(Protocol):
         ...
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file that `fields.load_field` reads back without the network that made it."""
+        """Write a safetensors file that `models.stored_field.load_field` reads back without the network that made it."""
         ...
 
     def to(self, device: torch.device) -> Field:

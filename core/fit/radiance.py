@@ -19,8 +19,10 @@ from torch import Tensor
 from ..errors import FailedError
 from ..fields.sparse_grid import Cells, SparseGrid, ViewColour, interpolate
 from ..progress import Progress
+from ..render.samples import ray_weights
+from ..render.volume import camera_rays
 from ..types import View
-from .batch import Batch, Composite, Interpolate, Rays, make_batch, ray_weights
+from .batch import Batch, Composite, Interpolate, Rays, make_batch
 from .occupancy import grid_shape, grow, refine
 
 log = logging.getLogger(__name__)
@@ -77,22 +79,11 @@ def rays_of(views: list[View], seed: int, limit: int = 4_000_000, margin_px: int
         index = wanted.flatten().nonzero()[:, 0]
         if share < 1.0:
             index = index[torch.rand(len(index), generator=generator) < share]
-        origins, directions = pixel_rays(view, index)
+        origins, directions = camera_rays(view.camera, index)
         rgb = torch.from_numpy(view.rgb).reshape(-1, 3)[index]
         a = alpha.flatten()[index]
         parts.append((origins, directions, rgb * a[:, None], a, torch.full((len(index),), number)))
     return Rays(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
-def pixel_rays(view: View, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Linear pixel indices (R,) -> origins (R, 3), unit directions (R, 3), float32, result's frame."""
-    camera = view.camera
-    width = camera.width
-    x = (index % width + 0.5 - camera.cx) / camera.fx
-    y = (torch.div(index, width, rounding_mode="floor") + 0.5 - camera.cy) / camera.fy
-    local = functional.normalize(torch.stack([x, y, torch.ones_like(x)], -1).float(), dim=-1)
-    matrix = torch.tensor(camera.cam_to_world, dtype=torch.float32)
-    return matrix[:3, 3].expand(len(index), 3), local @ matrix[:3, :3].T
 
 
 def fit_radiance(

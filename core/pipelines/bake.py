@@ -9,8 +9,8 @@ import numpy as np
 import trimesh
 
 from ..errors import InputError
-from ..fields import load_field
 from ..jobs.request import Request
+from ..models.stored_field import load_field
 from ..progress import Progress
 from ..results import Result, read_mesh, read_result
 from ..settings import MeshSettings

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import FailedError, InputError
-from ..fields import load_field
 from ..fields.field import Field
 from ..fit.bounds import region_box
 from ..jobs.request import Request
+from ..models.stored_field import load_field
 from ..progress import Progress
 from ..results import Result, read_result
 from ..settings import MeshSettings

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..render.shade import render_textured
 from ..results import Result, read_mesh, read_result
-from ..types import Mesh
+from ..types import Camera, Mesh
 
 CELL = 384
 """Height of one picture of the preview, pixels."""
@@ -79,7 +79,7 @@ def write_preview(folder: Path, result: Result, path: Path, count: int = 4) -> N
     Image.fromarray(np.concatenate(columns, 1)).save(path)
 
 
-def _render(mesh: Mesh, texture: torch.Tensor, camera) -> NDArray[np.uint8]:  # type: ignore[no-untyped-def]
+def _render(mesh: Mesh, texture: torch.Tensor, camera: Camera) -> NDArray[np.uint8]:
     rgb, alpha = render_textured(mesh, texture, camera)
     backdrop = torch.full_like(rgb, 0.22)
     picture = rgb * alpha[..., None] + backdrop * (1 - alpha[..., None])

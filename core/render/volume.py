@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..fields.sparse_grid import SparseGrid, interpolate
-from ..fit.batch import march, pack, ray_weights, segment_sum
 from ..types import Camera
+from .samples import Samples, march, pack, ray_weights, segment_sum
 
 
 def camera_rays(camera: Camera, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +64,7 @@ def render_field(
     return rgb.reshape(*shape, 3).numpy(), alpha.reshape(shape).numpy(), depth.reshape(shape).numpy()
 
 
-def _median_depth(samples, transmittance: Tensor, weights: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+def _median_depth(samples: Samples, transmittance: Tensor, weights: Tensor) -> Tensor:
     """(R,) distance where transmittance falls to one half, linear between samples; 0 where it never does."""
     after = transmittance - weights
     crossing = (after < 0.5) & (transmittance >= 0.5)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from maquette.core.fields.sparse_grid import Cells
-from maquette.core.fit.batch import Composite, Interpolate, Rays, make_batch, march
+from maquette.core.fit.batch import Composite, Interpolate, Rays, make_batch
+from maquette.core.render.samples import march, pack
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from reference import radiance as reference
@@ -97,8 +98,6 @@ def test_compositing_equals_the_product_of_transmittances_forward_and_backward()
 
 def test_one_opaque_sample_by_hand() -> None:
     # Optical depths ln 2 and ln 4: weights 1/2 and (1/2)(3/4) = 3/8, opacity 7/8.
-    from maquette.core.fit.batch import pack
-
     samples = pack(torch.zeros(2, dtype=torch.int64), torch.tensor([1.0, 2.0]), 1)
     colour, opacity = Composite.apply(torch.tensor([2.0, 4.0]).log(), torch.eye(2), samples)
     assert torch.allclose(colour, torch.tensor([[0.5, 0.375]]))

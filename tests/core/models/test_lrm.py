@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from maquette.core.errors import InputError
-from maquette.core.fields import load_field
 from maquette.core.fields.triplane import PlaneDecoder, TriplaneField, TriplaneRule
 from maquette.core.models.lrm.cameras import openlrm_rays, openlrm_source, openlrm_turntable, triposr_rays
 from maquette.core.models.lrm.configuration import read_configuration
@@ -15,6 +14,7 @@ from maquette.core.models.lrm.preprocessing import centre_foreground
 from maquette.core.models.lrm.rendering import render_triposr, slab
 from maquette.core.models.lrm.triposr import LAYOUT, TripoSR, TripoSRConfig, renamed
 from maquette.core.models.parts.transformer import VisionTransformerConfig
+from maquette.core.models.stored_field import load_field
 
 from tests.parity_checks.lrm_objects import CHECKS
 from tests.parity_checks.lrm_run import needs_fixtures, worst

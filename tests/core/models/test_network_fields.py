@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from maquette.core.errors import InputError
-from maquette.core.fields import load_field
 from maquette.core.models.campari import generator as campari
 from maquette.core.models.campari.decoder import FieldConfig as CampariFieldConfig
 from maquette.core.models.campari.field import CampariField
@@ -27,6 +26,7 @@ from maquette.core.models.occupancy_flow.field import FlowField
 from maquette.core.models.onet.decoders import DecoderConfig
 from maquette.core.models.onet.field import OnetField
 from maquette.core.models.onet.network import OccupancyNetwork, OnetConfig
+from maquette.core.models.stored_field import load_field
 from maquette.core.models.texture_fields.field import TextureFieldColours
 from maquette.core.models.texture_fields.network import TextureField, TextureFieldConfig
 from torch import Tensor

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from maquette.core.errors import InputError
-from maquette.core.fields import load_field
 from maquette.core.models.sparseneus.cameras import all_views, in_cube, opencv
 from maquette.core.models.sparseneus.elevation import candidate_cameras, estimate, triangulate
 from maquette.core.models.sparseneus.field import NeuralSurface
 from maquette.core.models.sparseneus.model import SparseNeuS, SparseNeuSConfig
 from maquette.core.models.sparseneus.surface import encode, sample_volume
 from maquette.core.models.sparseneus.volume import SparseBlock, coarser, cost_volume
+from maquette.core.models.stored_field import load_field
 
 from tests.parity_checks.lrm_one2345 import CHECKS
 from tests.parity_checks.lrm_run import needs_fixtures, worst
