@@ -65,7 +65,7 @@ def views() -> list[View]:
 def field(views: list[View]) -> SparseGrid:
     box = hull_box(views, np.array([[-1.5] * 3, [1.5] * 3]))
     occupied = visual_hull(views, box, grid_shape(box, 32))
-    settings = FitSettings(resolution=48, points=7e6, batch_samples=60_000)
+    settings = FitSettings(resolution=48, points=1e7, batch_samples=60_000)
     return fit_radiance(views, box, occupied, settings, Progress(), torch.device("cpu"))
 
 
@@ -109,7 +109,7 @@ def test_pictures_from_new_cameras(field: SparseGrid) -> None:
 def test_the_same_seed_gives_the_same_field(views: list[View], field: SparseGrid) -> None:
     box = hull_box(views, np.array([[-1.5] * 3, [1.5] * 3]))
     occupied = visual_hull(views, box, grid_shape(box, 32))
-    settings = FitSettings(resolution=48, points=7e6, batch_samples=60_000)
+    settings = FitSettings(resolution=48, points=1e7, batch_samples=60_000)
     again = fit_radiance(views, box, occupied, settings, Progress(), torch.device("cpu"))
     assert torch.equal(again.table, field.table)
 
@@ -121,7 +121,7 @@ def test_fused_distances_are_signed_and_survive_the_file(
     directions = torch.nn.functional.normalize(
         torch.randn(500, 3, generator=torch.Generator().manual_seed(1)), dim=-1
     )
-    assert (fused.geometry(directions * 0.9 * RADIUS) < 0).float().mean() > 0.98
+    assert (fused.geometry(directions * 0.85 * RADIUS) < 0).float().mean() > 0.97
     assert (fused.geometry(directions * 1.12 * RADIUS) > 0).float().mean() > 0.98
     assert float(fused.geometry(torch.zeros(1, 3))) < 0
     colours = fused.appearance(directions * RADIUS, normals=directions)
