@@ -12,6 +12,7 @@ from .sfm_process import SfmResult
 from .working_copies import Copy, WorkingSet
 
 STRANGER = "shares no view with the other photos"
+CONVICTED = "fits the others only in a place that the photos refute (mirrored, or a part that looks alike)"
 FEW_FEATURES = 150
 """Per picture; below, matching is luck."""
 
@@ -41,7 +42,9 @@ def no_parallax() -> InputError:
     )
 
 
-def why_failed(names: list[str], working: WorkingSet, found: SfmResult) -> dict[str, str]:
+def why_failed(
+    names: list[str], working: WorkingSet, found: SfmResult, convicted: frozenset[str]
+) -> dict[str, str]:
     """Photo -> reason, for photos without a camera."""
     copy_of = {copy.photo.name: copy for copy in working.copies}
     out = {}
@@ -51,12 +54,14 @@ def why_failed(names: list[str], working: WorkingSet, found: SfmResult) -> dict[
             continue
         features = len(found.keypoints.get(copy.name, ()))
         matches = [len(pair.matches) for pair in found.pairs if copy.name in (pair.a, pair.b)]
-        if features < FEW_FEATURES:
+        if copy.name in convicted:
+            out[name] = CONVICTED
+        elif features < FEW_FEATURES:
             out[name] = f"shows too little texture ({features} features)"
         elif max(matches, default=0) < 30:
             out[name] = STRANGER
         else:
-            out[name] = "shares too little view with the others, or its place contradicts them"
+            out[name] = "shares too little view with the others"
     return out
 
 

@@ -36,6 +36,8 @@ class Candidate:
     matches: MatchCheck
     photos: NDArray[np.float64]
     """(N,) share of the photo check, NaN where it cannot judge."""
+    convicted: frozenset[str] = frozenset()
+    """Images that had a place which their matches or photos refuted, and found no other."""
 
     @property
     def photo_mean(self) -> float:
@@ -66,6 +68,7 @@ def finish(
     """
     lenses = _LensTable(model, working)
     model = replace(model, lenses=lenses.values)
+    convicted: set[str] = set()
     for last in (*[False] * (rounds - 1), True):
         evidence = check_matches(model, found.pairs, found.keypoints)
         if evidence.misplaced:
@@ -74,6 +77,7 @@ def finish(
                 model.mapper,
                 [model.images[i] for i in evidence.misplaced],
             )
+            convicted |= {model.images[i] for i in evidence.misplaced}
             model = model.without(evidence.misplaced)
         if len(model.images) < 2 or len(model.points) < 20:
             return None
@@ -87,10 +91,11 @@ def finish(
         if not wrong or last:
             break
         log.info("%s: misplaced by their photos: %s", model.mapper, [model.images[i] for i in wrong])
+        convicted |= {model.images[i] for i in wrong}
         model = model.without(wrong)
         if len(model.images) < 2 or len(model.points) < 20:
             return None
-    return Candidate(model, adjusted, evidence, photos)
+    return Candidate(model, adjusted, evidence, photos, frozenset(convicted - set(model.images)))
 
 
 def _wrong_views(photos: NDArray[np.float64]) -> set[int]:

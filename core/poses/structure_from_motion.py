@@ -139,11 +139,13 @@ def _climb(
 
 
 def _worth_trying(options: SfmOptions, found: PoseEstimate) -> bool:
-    """Whether more features may save photos that are missing or uncertain; strangers are left in peace.
+    """Whether more features may save photos that are missing or uncertain; strangers and impostors are left in peace.
 
     The affine attempt takes six times as long, so a few photos are not worth it.
     """
-    linked = [name for name, reason in found.failed.items() if advice.STRANGER not in reason]
+    linked = [
+        name for name, reason in found.failed.items() if reason not in (advice.STRANGER, advice.CONVICTED)
+    ]
     wanting = len(linked) + sum(camera.grade != GOOD for camera in found.cameras)
     return wanting > (0.2 * (len(found.cameras) + len(linked)) if options.affine else 0)
 
@@ -208,9 +210,12 @@ def _as_estimate(
     evidence = gather(candidate, other, np.array([[copies[n].width, copies[n].height] for n in model.images]))
     names = [copies[name].photo.name for name in model.images]
     failed = advice.why_failed(
-        [p.name for p in photos if working.repeats.get(p.name, p.name) not in names], working, found
+        [p.name for p in photos if working.repeats.get(p.name, p.name) not in names],
+        working,
+        found,
+        candidate.convicted,
     )
-    strangers = sum(advice.STRANGER in reason for reason in failed.values())
+    strangers = sum(reason == advice.STRANGER for reason in failed.values())
     grade, metrics = grade_set(candidate, evidence, max(len(working.copies) - strangers, len(names)))
     solved: dict[str, Camera] = {}
     for number, (camera_grade, reason) in enumerate(grade_cameras(candidate, evidence, grade)):
