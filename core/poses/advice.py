@@ -43,22 +43,24 @@ def no_parallax() -> InputError:
 
 
 def why_failed(
-    names: list[str], working: WorkingSet, found: SfmResult, convicted: frozenset[str]
+    names: list[str], working: WorkingSet, found: SfmResult, candidate: Candidate
 ) -> dict[str, str]:
     """Photo -> reason, for photos without a camera."""
     copy_of = {copy.photo.name: copy for copy in working.copies}
+    placed = set(candidate.model.images)
     out = {}
     for name in names:
         copy = copy_of.get(working.repeats.get(name, name))
         if copy is None:
             continue
         features = len(found.keypoints.get(copy.name, ()))
-        matches = [len(pair.matches) for pair in found.pairs if copy.name in (pair.a, pair.b)]
-        if copy.name in convicted:
+        # Strangers may well overlap with each other.
+        pairs = [pair for pair in found.pairs if copy.name in (pair.a, pair.b) and {pair.a, pair.b} & placed]
+        if copy.name in candidate.convicted:
             out[name] = CONVICTED
         elif features < FEW_FEATURES:
             out[name] = f"shows too little texture ({features} features)"
-        elif max(matches, default=0) < 30:
+        elif max((len(pair.matches) for pair in pairs), default=0) < 30:
             out[name] = STRANGER
         else:
             out[name] = "shares too little view with the others"
@@ -93,7 +95,8 @@ def advise(
         out.append(
             "Little texture was found: a patterned surface under the object makes the cameras more exact."
         )
-    spread = candidate.adjusted.lens[:, 0] / candidate.model.lenses[:, 0]
+    used = np.unique(candidate.model.lens_of_image)
+    spread = (candidate.adjusted.lens[:, 0] / candidate.model.lenses[:, 0])[used]
     if not focal_known and float(spread.max()) > 0.03:
         out.append(
             "The focal length is uncertain: add photos from nearer and farther, or keep the photos' EXIF data."

@@ -24,7 +24,7 @@ class Limits:
     """Of its matches, that lie on the epipolar lines."""
     photo: float = CHANCE
     """Photo check of the image."""
-    photo_mean: float = 0.15
+    photo_mean: float = 0.12
     """Photo check of the whole set."""
     alone: float = 0.30
     """Photo check, of the image and of the set, that stands in for a second mapper's agreement."""

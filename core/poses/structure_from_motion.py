@@ -213,9 +213,9 @@ def _as_estimate(
         [p.name for p in photos if working.repeats.get(p.name, p.name) not in names],
         working,
         found,
-        candidate.convicted,
+        candidate,
     )
-    strangers = sum(reason == advice.STRANGER for reason in failed.values())
+    strangers = sum(reason in (advice.STRANGER, advice.CONVICTED) for reason in failed.values())
     grade, metrics = grade_set(candidate, evidence, max(len(working.copies) - strangers, len(names)))
     solved: dict[str, Camera] = {}
     for number, (camera_grade, reason) in enumerate(grade_cameras(candidate, evidence, grade)):
