@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import Camera, View
+from .colours import colour_index, colour_odds, density, histogram
 from .hull import Hull, frame_of
 
 SAME = 0.05
@@ -27,6 +28,8 @@ GUESSED = 0.8
 """Weight of evidence from texels that only few photos, chosen by a hull, show."""
 SIGHT_LINES = 4000
 """Lines of sight through the hull per photo."""
+FOREIGN = 3.0
+"""Log odds of the object's colours from which a texel under it is not believed."""
 COVERED = 0.5
 """Log odds where the photos disagree about the plane: something stands before it in many of them."""
 
@@ -102,6 +105,7 @@ def make_clean_plate(
     carried: NDArray[np.float64],
     masks: list[NDArray[np.float32]] | None = None,
     hull: Hull | None = None,
+    front: NDArray[np.float64] | None = None,
 ) -> CleanPlate:
     """Lay the photos over each other in the plane.
 
@@ -113,6 +117,7 @@ def make_clean_plate(
         carried: (P, 3) points that lie on the plane; beyond their convex outline nothing is known about it.
         masks: per view (H, W), 1 object; its pixels are left out. None: the median over all photos decides.
         hull: what is known of the object; lets the plate show what only few photos see.
+        front: colour density of the object, given with the hull.
     """
     axes = frame_of(plane[:3])[:2]
     foot = centre - (plane[:3] @ centre + plane[3]) * plane[:3]
@@ -161,7 +166,33 @@ def make_clean_plate(
     )
     if hull is not None:
         _look_under(plate, stack, in_frame, hull, views)
+    if hull is not None and front is not None:
+        _distrust_footprint(plate, hull, front)
     return plate
+
+
+def _distrust_footprint(plate: CleanPlate, hull: Hull, front: NDArray[np.float64]) -> None:
+    """Under the object the photos may agree and still show no plane: the foot of a round thing looks alike from all sides.
+
+    There texels are believed only where their surroundings have the plane's colours rather than the object's.
+    """
+    count = len(plate.trusted)
+    solid = hull.grid.centres()[hull.occupied.ravel()]
+    place = np.floor((solid - plate.corner) @ plate.axes.T / plate.texel).astype(int)
+    place = place[((place >= 0) & (place < count)).all(1)]
+    under = np.zeros((count, count), np.uint8)
+    under[place[:, 1], place[:, 0]] = 1
+    grown = 2 * int(np.ceil(2.0 * hull.grid.voxel / plate.texel)) + 1
+    under = np.asarray(cv2.dilate(under, np.ones((grown, grown), np.uint8)))
+    index = colour_index(plate.colours)
+    # The plane close by, with the object's shadow on it.
+    near = cv2.distanceTransform(1 - under, cv2.DIST_L2, 3) < 0.5 * np.sqrt(float(under.sum()))
+    beside = (under == 0) & near & (plate.trusted > 0.99)
+    if beside.sum() < 500:
+        return
+    odds = colour_odds(front, density(histogram(index[beside])), index)
+    odds = np.asarray(cv2.boxFilter(odds, -1, (7, 7)))
+    plate.trusted[(under > 0) & (plate.trusted > 0.0) & (odds > FOREIGN)] = -1.0
 
 
 def _look_under(

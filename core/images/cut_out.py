@@ -8,23 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ..progress import Progress
 from ..types import View
+from .colours import BINS, colour_index, colour_odds, density, histogram
 from .hull import Hull
 
-BINS = 24
-"""Of the colour histograms, per channel."""
 SURE_OBJECT, SURE_BACKGROUND = 1.2, -2.0
 """Smoothed log odds beyond which GrabCut may not change a pixel (our choice, on rendered scenes)."""
-
 Map = NDArray[np.float32]
 
 
 def cut_out(
     views: list[View], outlines: list[Map], evidence: list[Map], hull: Hull, progress: Progress
-) -> tuple[list[Map], list[Map]]:
+) -> tuple[list[Map], list[Map], NDArray[np.float64]]:
     """Masks of all views.
 
     Log odds of three sources are added: the evidence, the colours (histogram of the object from all views against that of
@@ -39,17 +36,13 @@ def cut_out(
         progress: asked to cancel.
 
     Returns:
-        Masks (H, W) float32, 0 or 1, and the same with all pixels that may be object by their colour, for sources that
-        must see none of it.
+        Masks (H, W) float32, 0 or 1; the same with all pixels that may be object by their colour, for sources that must
+        see none of it; and the colour density of the object.
     """
     units = [max(2.0, hull.pixels_per_voxel(view.camera)) for view in views]
     depths = [_depth_inside(outline, unit) for outline, unit in zip(outlines, units, strict=True)]
-    colours = [_colour_index(view.rgb) for view in views]
-    object_count = np.zeros(BINS**3)
-    for plane, depth, colour in zip(evidence, depths, colours, strict=True):
-        sure = (cv2.boxFilter(plane, -1, (3, 3)) > 3.0) & (depth > -1.0)
-        object_count += _histogram(colour[sure if sure.sum() > 50 else depth > 2.0])
-    front = _density(object_count)
+    colours = [colour_index(view.rgb) for view in views]
+    front = object_colours(views, evidence, depths)
 
     def one(item: tuple[View, Map, Map, NDArray[np.int32]]) -> tuple[Map, Map]:
         progress.check()
@@ -63,26 +56,38 @@ def cut_out(
 
     with ThreadPoolExecutor(2) as pool:
         pairs = list(pool.map(one, zip(views, depths, evidence, colours, strict=True)))
-    return [mask for mask, _ in pairs], [doubtful for _, doubtful in pairs]
+    return [mask for mask, _ in pairs], [doubtful for _, doubtful in pairs], front
+
+
+def object_colours(views: list[View], evidence: list[Map], depths: list[Map]) -> NDArray[np.float64]:
+    """Colour density of what surely is object in any view: strong evidence, else the inside of the hull."""
+    count = np.zeros(BINS**3)
+    for view, plane, depth in zip(views, evidence, depths, strict=True):
+        sure = (cv2.boxFilter(plane, -1, (3, 3)) > 3.0) & (depth > -1.0)
+        count += histogram(colour_index(view.rgb[sure if sure.sum() > 50 else depth > 2.0]))
+    return density(count)
 
 
 def _cut_one(
     rgb: Map, depth: Map, evidence: Map, colour: NDArray[np.int32], front: NDArray[np.float64]
 ) -> tuple[Map, Map]:
-    around = ((depth < -1.5) | (evidence < -2.0)) & (depth > -7.9)
-    back = _density(_histogram(colour[around]))
-    floor = 2e-5
-    ratio = np.clip(np.log((front[colour] + floor) / (back[colour] + floor)), -4.0, 4.0)
     known = np.abs(evidence) > 1e-6
+    around = ((depth < -1.5) | (evidence < -2.0)) & (depth > -7.9)
+    # What stands before the wall has none of the table behind it: each has its own colours.
+    ratio = np.zeros_like(depth)
+    for part in (known, ~known):
+        own = around & part
+        back = density(histogram(colour[own if own.sum() > 100 else around]))
+        ratio[part] = colour_odds(front, back, colour[part])
     # Outside the hull is not object; inside says little, since hulls fill hollows.
     shape = np.where(
-        depth < -1.0, 1.5 * (depth + 1.0), np.clip(depth, -1.0, 2.0) * np.where(known, 0.15, 0.5)
+        depth < -1.0, 0.75 * (depth + 1.0), np.clip(depth, -1.0, 2.0) * np.where(known, 0.15, 0.5)
     )
     odds = np.clip(np.where(known, 0.3, 0.6) * ratio + shape + evidence, -6.0, 6.0).astype(np.float32)
     odds = guided_filter(rgb, odds, radius=3, smoothness=4e-4)
     labels = np.where(odds > 0.4, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[odds > SURE_OBJECT] = cv2.GC_FGD
-    labels[(odds < SURE_BACKGROUND) | (depth < -3.0)] = cv2.GC_BGD
+    labels[(odds < SURE_BACKGROUND) | (depth < -6.0)] = cv2.GC_BGD
     mask = _grab_cut(rgb, labels)
     return mask, np.maximum(mask, ((depth > 0.0) & (ratio > 0.5)).astype(np.float32))
 
@@ -122,19 +127,3 @@ def _depth_inside(outline: Map, unit: float) -> Map:
     within = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     beyond = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
     return np.asarray(np.clip((within - beyond) / unit, -8.0, 8.0), np.float32)
-
-
-def _colour_index(rgb: Map) -> NDArray[np.int32]:
-    """(H, W, 3) -> (H, W) bin of the histogram."""
-    bins = np.clip((rgb * BINS).astype(np.int32), 0, BINS - 1)
-    return np.asarray((bins[..., 0] * BINS + bins[..., 1]) * BINS + bins[..., 2])
-
-
-def _histogram(index: NDArray[np.int32]) -> NDArray[np.float64]:
-    return np.bincount(index.ravel(), minlength=BINS**3).astype(np.float64)
-
-
-def _density(count: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Counts -> smoothed probabilities, (BINS**3,)."""
-    smooth = ndimage.gaussian_filter(count.reshape(BINS, BINS, BINS), 0.8, mode="nearest").ravel()
-    return np.asarray(smooth / max(float(smooth.sum()), 1e-9))

@@ -113,7 +113,7 @@ def carve(evidence: list[Map], cameras: list[Camera], grid: Grid, focus: Focus) 
         number = (~np.isnan(values)).sum(0)
         keep = np.linalg.norm(points - focus.centre, axis=1) < REACH * focus.radius
         keep &= number >= 0.3 * len(cameras)
-        keep &= (values < -1.0).sum(0) <= 0.2 * number + 0.5
+        keep &= (values < -1.0).sum(0) <= 0.33 * number + 0.5
         keep &= (values > 0.3).sum(0) >= 0.35 * number
         occupied = main_parts(keep.reshape(grid.shape))
         if occupied.sum() < 20:
@@ -124,11 +124,11 @@ def carve(evidence: list[Map], cameras: list[Camera], grid: Grid, focus: Focus) 
     return Hull(grid, occupied)
 
 
-def vote(masks: list[Map], cameras: list[Camera], grid: Grid) -> Hull | None:
-    """Voxels that (nearly) all masks show; None without any."""
+def vote(masks: list[Map], cameras: list[Camera], grid: Grid, share: float = 0.9) -> Hull | None:
+    """Voxels that at least this share of the masks show, one more may fail; None without any."""
     values = sample_views(grid.centres(), cameras, masks, np.nan)
     number = (~np.isnan(values)).sum(0)
-    keep = (number >= 0.3 * len(cameras)) & ((values > 0.5).sum(0) >= 0.8 * number - 0.5)
+    keep = (number >= 0.3 * len(cameras)) & ((values > 0.5).sum(0) >= share * number - 0.5)
     occupied = main_parts(keep.reshape(grid.shape))
     return Hull(grid, occupied) if occupied.sum() >= 20 else None
 

@@ -31,6 +31,8 @@ WORKING_SIDE = 640
 """Long side in pixels at which masks are found; larger views get them enlarged."""
 ROUNDS = 2
 """Times the plane is looked at again without the object (our choice: a third gains 0.001 of overlap)."""
+DOUBTFUL_SHARE = 0.7
+"""Share of the masks that must show a voxel while they are still in doubt."""
 WHOLE = "No object could be told from its surroundings, so the whole scene was kept; give masks if that is not wanted."
 
 
@@ -81,14 +83,14 @@ def _separate(
     carried = plane_points(cloud, plane, focus) if plane is not None else np.zeros((0, 3))
     reach = 2.0 * focus.radius
 
-    def look(masks: Maps | None, hull: Hull | None) -> Maps | None:
+    def look(masks: Maps | None, hull: Hull | None, front: NDArray[np.float64] | None) -> Maps | None:
         if plane is None:
             return None
-        plate = make_clean_plate(views, plane, focus.centre, reach, carried, masks, hull)
+        plate = make_clean_plate(views, plane, focus.centre, reach, carried, masks, hull, front)
         return [plate.evidence(view, gain) for view, gain in zip(views, plate.gains, strict=True)]
 
     plain = plain_evidence(views)
-    evidence = plain if plain is not None else look(None, None)
+    evidence = plain if plain is not None else look(None, None, None)
     if evidence is None:
         return [], None
     evidence = _with_given(views, evidence)
@@ -97,16 +99,16 @@ def _separate(
     hull = carve(evidence, cameras, first_grid(focus, up if floor is None else floor[:3], floor), focus)
     if hull is None or _fills_pictures(hull, views):
         return [], None
-    masks, doubtful = cut_out(views, silhouettes(hull, cameras), evidence, hull, progress)
+    masks, doubtful, front = cut_out(views, silhouettes(hull, cameras), evidence, hull, progress)
     for number in range(ROUNDS):
         progress.update(0.4 + 0.6 * number / ROUNDS)
-        again = vote(masks, cameras, hull.grid.finer(hull.occupied))
+        again = vote(masks, cameras, hull.grid.finer(hull.occupied), DOUBTFUL_SHARE)
         if again is None:
             break
         hull = again
         if plain is None:
-            evidence = _with_given(views, look(doubtful, hull) or evidence)
-        masks, doubtful = cut_out(views, silhouettes(hull, cameras), evidence, hull, progress)
+            evidence = _with_given(views, look(doubtful, hull, front) or evidence)
+        masks, doubtful, front = cut_out(views, silhouettes(hull, cameras), evidence, hull, progress)
     given = [mask if view.mask is None else view.mask for mask, view in zip(masks, views, strict=True)]
     return given, vote(given, cameras, hull.grid.finer(hull.occupied)) or hull
 
