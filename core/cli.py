@@ -262,7 +262,7 @@ def _add_photos(verb: argparse.ArgumentParser) -> None:
         "--cameras",
         default="",
         metavar="FILE",
-        help="given cameras: NeRF JSON or a COLMAP folder; else they are solved",
+        help="given cameras: NeRF JSON, a COLMAP folder or an earlier result's folder; else they are solved",
     )
     verb.add_argument("--masks", default="", metavar="DIR", help="masks named like the photos")
     verb.add_argument(
@@ -287,8 +287,9 @@ def _add_extraction(verb: argparse.ArgumentParser, texture: int = MeshSettings.t
     )
     verb.add_argument("--texture-size", type=int, default=texture, metavar="PX", help="256 .. 8192 (2048)")
     verb.add_argument(
-        "--region", type=float, nargs=6, default=(), metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"),
-        help="keep what lies in this box of the result's world, metres",
+        "--region", type=float, nargs="+", default=(), metavar="M",
+        help="keep what lies in this box of the result's world: X0 Y0 Z0 X1 Y1 Z1 in metres, or 16 numbers, row by row the "
+        "matrix that takes the cube from -0.5 to 0.5 to the box",
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@
 scene.json          objects, cameras, metrics, seed, model card, settings, timings
 mesh.npz            vertices, faces, uvs, attribute_<name>     (one file per object)
 base_color.png      textures
+masks/STEM.png      masks that were used, over the original photos, white object
 views/NAME.jpg      undistorted photos with square pixels, one per camera
 field.safetensors   the field, for Re-Extract and Re-Bake
 transforms.json     cameras of the original photos (NeRF JSON);  cameras/  the same as COLMAP text

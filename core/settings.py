@@ -35,7 +35,8 @@ class MeshSettings:
     mask_mode: str = "auto"
     """auto: alpha if there is any, else found; alpha: alpha only; none: keep the whole scene."""
     region: tuple[float, ...] = ()
-    """Optional box in the world of the result: x0 y0 z0 x1 y1 z1, metres."""
+    """Optional box in the world of the result: x0 y0 z0 x1 y1 z1, metres; or one that stands askew: 16 numbers, row by row
+    the matrix that takes the cube from -0.5 to 0.5 there."""
     texture_size: int = 2048
     """Pixels, 256 .. 8192."""
     face_budget: int = 0
@@ -62,11 +63,11 @@ class MeshSettings:
         ):
             if not low <= number <= high:
                 raise InputError("BAD_SETTING", f"{name} is {number}.", f"Use a value from {low} to {high}.")
-        if self.region and (
-            len(self.region) != 6 or any(a >= b for a, b in zip(self.region, self.region[3:], strict=False))
-        ):
+        if self.region and not _volume(self.region) > 0:
             raise InputError(
-                "BAD_SETTING", "The region box is empty.", "Give x0 y0 z0 x1 y1 z1 with x0 < x1 and so on."
+                "BAD_SETTING",
+                "The region box is empty.",
+                "Give x0 y0 z0 x1 y1 z1 with x0 < x1 and so on, or the 16 numbers of a matrix.",
             )
 
     def as_json(self) -> dict[str, Any]:
@@ -86,3 +87,14 @@ class MeshSettings:
                 "BAD_SETTING", f"Unknown settings: {', '.join(sorted(unknown))}.", "Remove them."
             )
         return MeshSettings(**{**data, "region": tuple(data.get("region", ()))})
+
+
+def _volume(region: tuple[float, ...]) -> float:
+    """Cubic metres of a region box; 0 where it is flat, turned inside out or has another count of numbers."""
+    if len(region) == 6:
+        sides = [high - low for low, high in zip(region, region[3:], strict=False)]
+        return sides[0] * sides[1] * sides[2] if min(sides) > 0 else 0.0
+    if len(region) != 16:
+        return 0.0
+    (a, b, c), (d, e, f), (g, h, i) = region[0:3], region[4:7], region[8:11]
+    return abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))

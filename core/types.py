@@ -138,6 +138,8 @@ class PoseEstimate:
     """registered, reprojection_px, track_length, triangulation_deg, agreement_deg, photo_check, focal ..."""
     advice: list[str] = field(default_factory=list)
     """Instructions to the artist, e.g. which photos to add where."""
+    world: NDArray[np.float64] | None = None
+    """world_from_result, (4, 4), where the cameras came with it; None: up, floor and size are to be found."""
 
 
 @dataclass

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import bpy
@@ -10,7 +11,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ..core.cameras.blender import BlenderCamera, from_blender, to_blender
-from ..core.results import SceneCamera
+from ..core.results import SceneCamera, camera_as_json, camera_from_json
 from ..core.types import Camera
 from .settings import camera_info
 
@@ -41,6 +42,7 @@ def fill_camera(camera: bpy.types.Object, item: SceneCamera, distance: float) ->
     info = camera_info(camera)
     info.photo = item.source.name
     info.photo_path = item.photo_path
+    info.lens = json.dumps({"photo": camera_as_json(item.source), "view": camera_as_json(shown)})
     info.width, info.height = settings.resolution
     info.pixel_aspect = settings.pixel_aspect
     info.grade = item.source.grade
@@ -90,6 +92,12 @@ def read_camera(camera: bpy.types.Object) -> Camera:
         matrix=np.array(camera.matrix_world, np.float64),
     )
     return from_blender(settings, info.photo)
+
+
+def read_lens(text: str) -> tuple[Camera, Camera]:
+    """(camera of the original photo with its distortion, of its undistorted view) out of `CameraInfo.lens`."""
+    lens = json.loads(text)
+    return camera_from_json(lens["photo"]), camera_from_json(lens["view"])
 
 
 def cameras_of(root: bpy.types.Object) -> list[bpy.types.Object]:

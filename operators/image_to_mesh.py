@@ -78,7 +78,7 @@ class MAQUETTE_OT_image_to_mesh(bpy.types.Operator):
         try:
             paths = self._photos(context)
             save_painted_masks(options)
-            settings = mesh_settings(options)
+            settings = mesh_settings(options, paths)
             title = _title(paths)
             out = jobs.new_result_folder(title)
             request = Request("mesh", tuple(str(p) for p in paths), settings.as_json(), out=str(out))

@@ -14,6 +14,7 @@ from . import jobs
 from .presentation import present
 from .reports import refuse
 from .results import import_result
+from .settings import result_info
 
 if TYPE_CHECKING:
     from .reports import Outcome
@@ -58,9 +59,18 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
             return refuse(self, error)
         present(context.scene, imported.meshes or [imported.root])
         if self.job:
+            before = self._same_frame(context.scene, imported.root)
+            if before is not None:
+                imported.root.matrix_world = before.matrix_world
             jobs.forget(self.job)
         self.report({"INFO"}, f"{imported.collection.name}: {len(imported.cameras)} cameras")
         return {"FINISHED"}
+
+    def _same_frame(self, scene: bpy.types.Scene, new: bpy.types.Object) -> bpy.types.Object | None:
+        """The root of the result whose cameras this job was given: wherever that was moved to, the new one belongs there."""
+        cameras = jobs.registry().find(self.job).request.settings.get("cameras")
+        roots = (item for item in scene.objects if item.type == "EMPTY" and result_info(item).schema)
+        return next((root for root in roots if root != new and result_info(root).folder == cameras), None)
 
     def _source(self) -> tuple[Path, str]:
         """Folder and name: a job's result is called as the job was in the sidebar."""

@@ -10,9 +10,10 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.cameras.photo_frame import at_most, to_photo, to_view
 from ..core.errors import InputError, MaquetteError
 from . import inputs, jobs
-from .cameras import cameras_of
+from .cameras import cameras_of, read_lens
 from .reports import refuse
 from .settings import camera_info, result_info, scene_state
 from .view_through_photo import result_root
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from .reports import Outcome
 
 MASKS = "masks"
-"""Folder of a Result with the masks that were used: `STEM.png`, white where the object is."""
-KEY = "maquette_mask"
-"""Custom property of an image that is painted: stem of its photo."""
+"""Folder of a Result with the masks that were used: `STEM.png` over the original photo, white where the object is."""
+KEY, LENS = "maquette_mask", "maquette_lens"
+"""Custom properties of an image that is painted: stem of its photo, and `CameraInfo.lens`: an artist paints on the
+undistorted photo, but mask files lie over the photo as the lens took it.
+"""
 
 
 class MAQUETTE_OT_edit_mask(bpy.types.Operator):
@@ -59,7 +62,7 @@ class MAQUETTE_OT_edit_mask(bpy.types.Operator):
 
 
 def save_painted_masks(options: Any) -> None:
-    """Write every painted mask into the masks folder, white where the image is opaque; called before they are used.
+    """Write every painted mask into the masks folder, over the original photo and white where the image is opaque.
 
     Raises:
         InputError: OUT_NOT_WRITABLE.
@@ -75,10 +78,11 @@ def save_painted_masks(options: Any) -> None:
             "OUT_NOT_WRITABLE", f"The folder {folder} cannot be made.", "Choose another folder for the masks."
         ) from error
     for image in painted:
-        pixels = _pixels(image)
-        pixels[..., :3] = pixels[..., 3:]
+        photo, view = read_lens(image[LENS])
+        mask = to_photo(_pixels(image)[::-1, :, 3], view, at_most(photo, max(image.size)))[::-1]
+        pixels = np.repeat(mask[..., None], 4, 2)
         pixels[..., 3] = 1.0
-        copy: Any = bpy.data.images.new("Maquette Mask", *image.size)
+        copy: Any = bpy.data.images.new("Maquette Mask", *mask.shape[::-1])
         try:
             copy.colorspace_settings.name = "Non-Color"
             _fill(copy, pixels)
@@ -114,11 +118,13 @@ def _new_image(camera: Any, masks: Path) -> Any:
         mask: Any = bpy.data.images.load(str(path))
         try:
             mask.colorspace_settings.name = "Non-Color"
-            pixels[..., 3] = _nearest(_pixels(mask)[..., 0], *pixels.shape[:2])
+            source, view = read_lens(camera_info(camera).lens)
+            over_photo = _pixels(mask)[::-1, :, 0]
+            pixels[..., 3] = to_view(over_photo, source, view.resized(*photo.size))[::-1]
         finally:
             bpy.data.images.remove(mask)
     image: Any = bpy.data.images.new(f"Mask {_stem(camera)}", *photo.size, alpha=True)
-    image[KEY] = _stem(camera)
+    image[KEY], image[LENS] = _stem(camera), camera_info(camera).lens
     _fill(image, pixels)
     image.pack()
     return image
@@ -135,12 +141,6 @@ def _pixels(image: Any) -> NDArray[np.float32]:
 def _fill(image: Any, pixels: NDArray[np.float32]) -> None:
     image.pixels.foreach_set(np.ascontiguousarray(pixels).ravel())
     image.update()
-
-
-def _nearest(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    rows = (np.arange(height) + 0.5) * values.shape[0] / height
-    columns = (np.arange(width) + 0.5) * values.shape[1] / width
-    return np.asarray(values[rows.astype(int)][:, columns.astype(int)])
 
 
 def _show(context: bpy.types.Context, image: bpy.types.Image) -> None:

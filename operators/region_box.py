@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import bpy
 from mathutils import Vector
 
-from .settings import result_info, scene_state
+from .settings import scene_state
+from .view_through_photo import result_root
 
 if TYPE_CHECKING:
     from .reports import Outcome
 
 
 class MAQUETTE_OT_add_region_box(bpy.types.Operator):
-    """Add a box around the active object, or one metre in size; only what lies inside it is meshed next time"""
+    """Add a box around the active result, or one metre in size; only what lies inside it is meshed next time"""
 
     bl_idname = "maquette.add_region_box"
     bl_label = "Add Region Box"
@@ -32,16 +33,19 @@ class MAQUETTE_OT_add_region_box(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Move and scale it like any object."""
         low, high = Vector((-0.5, -0.5, 0.0)), Vector((0.5, 0.5, 1.0))
-        active = context.active_object
-        if active is not None and active.type == "MESH" and result_info(active).schema:
-            corners = [active.matrix_world @ Vector(corner) for corner in active.bound_box]
-            low = Vector([min(c[axis] for c in corners) for axis in range(3)])
-            high = Vector([max(c[axis] for c in corners) for axis in range(3)])
+        root = result_root(context)
+        meshes = [child for child in root.children if child.type == "MESH"] if root is not None else []
+        corners = [mesh.matrix_world @ Vector(corner) for mesh in meshes for corner in mesh.bound_box]
+        if corners:
+            low, high = (Vector([f(c[axis] for c in corners) for axis in range(3)]) for f in (min, max))
         box = bpy.data.objects.new("Region Box", None)
         box.empty_display_type = "CUBE"
         box.empty_display_size = 0.5  # a cube one unit wide, so scale is size
         box.location = (low + high) / 2
         box.scale = [max(high[axis] - low[axis], 1e-3) for axis in range(3)]
+        if root is not None:  # it means this result's world and moves along with it
+            box.parent = root
+            box.matrix_parent_inverse = root.matrix_world.inverted()
         context.collection.objects.link(box)
         context.view_layer.update()
         options = scene_state(context.scene).mesh

@@ -60,17 +60,20 @@ def focus_box(views: list[View], centre: Floats) -> Floats:
     return np.stack([centre - half, centre + half])
 
 
-def region_box(region: tuple[float, ...], world_from_result: Floats) -> Floats:
-    """The artist's box (x0 y0 z0 x1 y1 z1, world) as the smallest box (2, 3) around it in the result's frame."""
-    low, high = np.array(region[:3]), np.array(region[3:])
-    corners = np.array(
-        [
-            [(low, high)[i][0], (low, high)[j][1], (low, high)[k][2]]
-            for i in (0, 1)
-            for j in (0, 1)
-            for k in (0, 1)
-        ]
-    )
-    inverse = np.linalg.inv(world_from_result)
-    moved = corners @ inverse[:3, :3].T + inverse[:3, 3]
-    return np.stack([moved.min(0), moved.max(0)])
+def region_cube(region: tuple[float, ...], world_from_result: Floats) -> Floats:
+    """The artist's box (`MeshSettings.region`, in the world) as what takes the cube from -0.5 to 0.5 there: (4, 4), result's
+    frame.
+    """
+    if len(region) == 16:
+        cube = np.array(region, np.float64).reshape(4, 4)
+    else:
+        low, high = np.array(region[:3]), np.array(region[3:])
+        cube = np.diag([*(high - low), 1.0])
+        cube[:3, 3] = (low + high) / 2
+    return np.asarray(np.linalg.inv(world_from_result) @ cube)
+
+
+def box_around(cube: Floats) -> Floats:
+    """(2, 3) smallest box along the axes around what (4, 4) `cube` makes of the cube from -0.5 to 0.5."""
+    half = 0.5 * np.abs(cube[:3, :3]).sum(1)
+    return np.stack([cube[:3, 3] - half, cube[:3, 3] + half])

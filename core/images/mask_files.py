@@ -5,18 +5,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..cameras.photo_frame import at_most, to_photo
 from ..errors import InputError
 from ..progress import Progress
 from ..types import Camera, Photo, View
 from .load import open_photos, read_pixels
 
 LONGEST_SIDE = 4096
-"""Pixels; masks of larger photos are read and written scaled."""
+"""Pixels; larger masks are read scaled."""
 
 
 def read_masks(folder: Path, photos: list[Photo], progress: Progress) -> dict[str, NDArray[np.float32]]:
@@ -36,7 +36,8 @@ def read_masks(folder: Path, photos: list[Photo], progress: Progress) -> dict[st
     files = {mask.path.stem.casefold(): mask for mask in open_photos([folder])} if folder.is_dir() else {}
     masks, missing = {}, []
     for photo in photos:
-        mask = files.get(photo.path.stem.casefold()) or files.get(photo.path.name.casefold())
+        names = (Path(photo.name).stem, photo.path.stem, photo.path.name)
+        mask = next((files[name.casefold()] for name in names if name.casefold() in files), None)
         if mask is None:
             missing.append(photo.name)
             continue
@@ -59,44 +60,18 @@ def read_masks(folder: Path, photos: list[Photo], progress: Progress) -> dict[st
     return masks
 
 
-def save_masks(
-    folder: Path, views: list[View], masks: list[NDArray[np.float32]], cameras: list[Camera]
-) -> list[Path]:
-    """Write masks so that they lie over the original photos, lens distortion included, and can be given back.
+def save_masks(folder: Path, views: list[View], cameras: list[Camera]) -> None:
+    """Write masks so that they lie over the original photos, lens distortion included: to be looked at, painted, given back.
 
     Args:
-        folder: made where it does not exist; receives `NAME.png` per photo, 8-bit grey, white object.
-        views: undistorted pictures that the masks belong to.
-        masks: per view (H, W) float32 0..1.
+        folder: made where there is a mask; receives `STEM.png` per photo that has one, 8-bit grey, white object.
+        views: undistorted pictures; their masks are written.
         cameras: full-resolution cameras of the photos with distortion, in the order of the views.
-
-    Returns:
-        The files, in order.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for view, mask, camera in zip(views, masks, cameras, strict=True):
-        path = folder / f"{Path(camera.name).stem}.png"
-        pixels = np.clip(over_photo(mask, view.camera, camera) * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
-        Image.fromarray(pixels).save(path)
-        files.append(path)
-    return files
-
-
-def over_photo(mask: NDArray[np.float32], view: Camera, camera: Camera) -> NDArray[np.float32]:
-    """A view's mask as the lens would show it: (H, W) float32, the photo's shape, not larger than twice the view.
-
-    What lies beyond the view gets the value of its border: undistortion may have cut a rim of the photo.
-    """
-    scale = min(
-        1.0,
-        LONGEST_SIDE / max(camera.width, camera.height),
-        2.0 * max(mask.shape) / max(camera.width, camera.height),
-    )
-    photo = camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
-    columns, rows = np.meshgrid(np.arange(photo.width) + 0.5, np.arange(photo.height) + 0.5)
-    seen = np.stack([columns, rows], -1).reshape(-1, 1, 2)
-    ideal = cv2.undistortPoints(seen, photo.matrix, np.asarray(photo.distortion, np.float64), P=view.matrix)
-    place = (ideal.reshape(photo.height, photo.width, 2) - 0.5).astype(np.float32)
-    moved = cv2.remap(mask, place[..., 0], place[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved, np.float32)
+    for view, camera in zip(views, cameras, strict=True):
+        if view.mask is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Twice the view's size: in places the lens asks for finer pixels than the view has.
+            plane = to_photo(view.mask, view.camera, at_most(camera, 2 * max(view.mask.shape)))
+            pixels = np.clip(plane * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{Path(camera.name).stem}.png")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..errors import FailedError, InputError
+from ..fields.cut import CutField
 from ..fields.field import Field
-from ..fit.bounds import region_box
+from ..fit.bounds import region_cube
 from ..jobs.request import Request
 from ..models.stored_field import load_field
 from ..progress import Progress
@@ -88,33 +88,7 @@ def copy_result(source: Path, folder: Path) -> None:
 
 
 def _cut(field: Field, settings: dict[str, Any], world_from_result: NDArray[np.float64]) -> Field:
-    """The field with its box cut to the artist's region."""
+    """The field cut to the artist's region."""
     if not settings.get("region"):
         return field
-    box = torch.tensor(region_box(tuple(settings["region"]), world_from_result), dtype=torch.float32)
-    return CutField(
-        field,
-        torch.stack([torch.maximum(box[0], field.box[0].cpu()), torch.minimum(box[1], field.box[1].cpu())]),
-    )
-
-
-class CutField:
-    """A field seen through a smaller box."""
-
-    def __init__(self, field: Field, box: torch.Tensor) -> None:
-        if bool((box[0] >= box[1]).any()):
-            raise InputError(
-                "REGION_OUTSIDE", "The region box does not touch the object.", "Move the box over the object."
-            )
-        self.field, self.box = field, box.to(field.box.device)
-        self.kind, self.level, self.channels = field.kind, field.level, field.channels
-        self.has_geometry, self.has_appearance = field.has_geometry, field.has_appearance
-        self.geometry, self.appearance = field.geometry, field.appearance
-
-    def save(self, path: Path) -> None:
-        """The whole field is what is kept."""
-        self.field.save(path)
-
-    def to(self, device: torch.device) -> Field:
-        """On another device."""
-        return CutField(self.field.to(device), self.box.cpu())
+    return CutField(field, region_cube(tuple(settings["region"]), world_from_result))

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..cameras.photo_frame import to_view
 from ..errors import FailedError
 from ..fields.field import Field
 from ..progress import Progress
@@ -109,7 +110,9 @@ def add_to_result(result: Result, made: Surfaced) -> None:
 
 
 def read_views(folder: Path, cameras: list[SceneCamera]) -> list[View]:
-    """The undistorted photos of a Result folder with their masks (`masks/NAME.png`), scaled to fit BAKE_BYTES together."""
+    """The undistorted photos of a Result folder with their masks (`masks/STEM.png`, over the photos), scaled to fit
+    BAKE_BYTES together.
+    """
     shown = [camera for camera in cameras if camera.view is not None and camera.image]
     pixels = sum(camera.view.width * camera.view.height for camera in shown if camera.view)
     scale = min(1.0, (BAKE_BYTES / 16 / max(1, pixels)) ** 0.5)
@@ -124,11 +127,11 @@ def read_views(folder: Path, cameras: list[SceneCamera]) -> list[View]:
             rgb = _as_float(
                 image.convert("RGB").resize(size, Image.Resampling.BOX) if scale < 1 else image.convert("RGB")
             )
-        mask = folder / "masks" / f"{Path(item.image).stem}.png"
+        mask = folder / "masks" / f"{Path(item.source.name).stem}.png"
         plane = None
         if mask.is_file():
             with Image.open(mask) as image:
-                plane = _as_float(image.convert("L").resize(size, Image.Resampling.BILINEAR))
+                plane = to_view(_as_float(image.convert("L")), item.source, camera)
         views.append(View(camera, rgb, plane))
     return views
 

@@ -10,23 +10,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError
+from ..fields.cut import CutField
 from ..fields.fused import FusedField
-from ..fit.bounds import focus_box, hull_box, region_box, scene_box
+from ..fit.bounds import box_around, focus_box, hull_box, region_cube, scene_box
 from ..fit.fusion import fuse
 from ..fit.occupancy import cell_centres, grid_shape, visual_hull
 from ..fit.radiance import FitSettings, fit_radiance
 from ..images.load import distinct_photos, open_photos
+from ..images.mask_files import read_masks, save_masks
 from ..images.masks import find_masks
 from ..images.region import ObjectRegion
 from ..images.undistort import undistort
 from ..jobs import cache
 from ..jobs.request import Request
 from ..poses.frame import common_point, find_ground, orient
-from ..poses.given import given_cameras
+from ..poses.given import given_cameras, is_result
 from ..poses.stored import load_estimate, save_estimate
 from ..poses.structure_from_motion import estimate
 from ..progress import Progress
@@ -35,7 +36,7 @@ from ..settings import MeshSettings
 from ..types import Photo, PoseEstimate, View
 from .field_to_result import PLAN as SURFACE_PLAN
 from .field_to_result import RESOLUTION, add_to_result, pick_device, surface_field, texture_mesh
-from .poses import read_masks, report_cameras
+from .poses import report_cameras
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ PLAN = {
 }
 MASKS_PER_MISS = 10
 """Of so many masks that were found, one may err at a place, our choice."""
-POSES_VERSION, FIELD_VERSION = 1, 2
+POSES_VERSION, FIELD_VERSION = 1, 3
 
 
 @dataclass
@@ -68,6 +69,8 @@ class Scene:
     """(4,) plane that the object stands on."""
     misses: int = 0
     """Photos whose masks may err at a place."""
+    region: NDArray[np.float64] | None = None
+    """(4, 4) the artist's box (`region_cube`); None: all is kept."""
 
 
 def run(request: Request, folder: Path, progress: Progress) -> Result:
@@ -88,7 +91,7 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
         photos = open_photos([Path(path) for path in request.inputs], progress)
         _refuse_single(photos, settings)
         photos = distinct_photos(photos, progress)
-        masks = read_masks(Path(settings.masks), photos) if settings.masks else None
+        masks = read_masks(Path(settings.masks), photos, progress) if settings.masks else None
     with progress.stage("cameras"):
         found = _find_cameras(photos, masks, settings, folder, progress)
     if len(found.cameras) < 2:
@@ -100,14 +103,15 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
     result = report_cameras(photos, found, folder, progress, request.settings)
     with progress.stage("masks"):
         scene = _find_object(photos, found, masks, settings, progress)
-        _save_masks(folder, scene.views)
+        save_masks(folder / "masks", scene.views, found.cameras)
     field = _fit(scene, settings, device, folder, progress)
     field.save(folder / "field.safetensors")
-    mesh = surface_field(field, settings, progress)
+    kept = field if scene.region is None else CutField(field, scene.region)
+    mesh = surface_field(kept, settings, progress)
     made = texture_mesh(mesh, field, folder, result.cameras, settings, progress)
     result.name, result.method, result.device = "Photos", "photos", device.type
     result.field_file = "field.safetensors"
-    if found.method != "given":
+    if found.world is None:
         ground = find_ground(found.cameras, found.cloud, mesh.vertices.astype(np.float64))
         result.world_from_result = orient(
             found.cameras, found.cloud, mesh.vertices.astype(np.float64), settings.height, ground
@@ -177,10 +181,12 @@ def _find_object(
             automatic = [None for _ in views]  # type: ignore[misc]
         for view, mask in zip(views, automatic, strict=True):
             view.mask = view.mask if view.mask is not None else mask
+    cut = None
     if settings.region:
-        start = region_box(
-            settings.region, orient(found.cameras, found.cloud) if found.method != "given" else np.eye(4)
-        )
+        world = orient(found.cameras, found.cloud) if found.world is None else found.world
+        cut = region_cube(settings.region, world)
+    if cut is not None and all(view.mask is None for view in views):
+        start = box_around(cut)  # masked photos show what will be cut off too: it is fitted with the rest
     elif region is not None:
         middle, half = region.box.mean(0), 0.75 * (region.box[1] - region.box[0])
         start = np.stack([middle - half, middle + half])
@@ -190,17 +196,8 @@ def _find_object(
         start = scene_box(found.cloud)
     floor = region.plane if region is not None and not region.whole_scene else None
     if all(view.mask is None for view in views):
-        return Scene(views, torch.tensor(start, dtype=torch.float32), None)
-    return Scene(views, hull_box(views, start, floor, misses), floor, misses)
-
-
-def _save_masks(folder: Path, views: list[View]) -> None:
-    """`masks/NAME.png` beside the undistorted photos: to be looked at, painted and given back."""
-    for view in views:
-        if view.mask is not None:
-            (folder / "masks").mkdir(exist_ok=True)
-            pixels = (view.mask * 255 + 0.5).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / "masks" / f"{Path(view.camera.name).stem}.png")
+        return Scene(views, torch.tensor(start, dtype=torch.float32), None, region=cut)
+    return Scene(views, hull_box(views, start, floor, misses), floor, misses, cut)
 
 
 def _fit(
@@ -211,7 +208,7 @@ def _fit(
     fit = FitSettings(
         resolution=resolution,
         points=FIT_POINTS[settings.quality],
-        exposure=not settings.cameras,
+        exposure=not settings.cameras or is_result(Path(settings.cameras)),
         seed=settings.seed,
     )
     key = cache.key(

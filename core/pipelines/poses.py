@@ -6,13 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ..cameras import colmap_files, nerf_json
-from ..errors import InputError
-from ..images.load import distinct_photos, open_photos, read_pixels
+from ..images.load import distinct_photos, open_photos
+from ..images.mask_files import read_masks
 from ..images.undistort import save_view_picture
 from ..jobs.request import Request
 from ..poses.frame import orient
@@ -42,7 +40,7 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
     progress.set_plan(PLAN)
     with progress.stage("load"):
         photos = distinct_photos(open_photos([Path(path) for path in request.inputs], progress), progress)
-        masks = read_masks(Path(settings["masks"]), photos) if settings.get("masks") else None
+        masks = read_masks(Path(settings["masks"]), photos, progress) if settings.get("masks") else None
     with progress.stage("cameras"):
         if settings.get("cameras"):
             found = given_cameras(Path(settings["cameras"]), photos)
@@ -80,7 +78,7 @@ def report_cameras(
         cameras=scene_cameras,
         failed=found.failed,
         active_camera=found.cameras[0].name,
-        world_from_result=orient(found.cameras, found.cloud) if found.method != "given" else np.eye(4),
+        world_from_result=orient(found.cameras, found.cloud) if found.world is None else found.world,
         points_file="points.npz",
         seed=int(settings.get("seed") or 0),
         settings=dict(settings),
@@ -98,34 +96,3 @@ def write_cameras(folder: Path, found: PoseEstimate) -> None:
     nerf_json.write(folder / "transforms.json", found.cameras, found.failed, extra={"grade": found.grade})
     colmap_files.write_text(folder / "cameras", found.cameras, found.cloud)
     np.savez(folder / "points.npz", points=found.cloud.points.astype(np.float32), colors=found.cloud.colors)
-
-
-def read_masks(folder: Path, photos: list[Photo]) -> dict[str, NDArray[np.float32]]:
-    """Masks named like the photos (any suffix): alpha where the file has one, else its brightness.
-
-    Returns:
-        Photo name -> (h, w) float32 0..1, 1 object, in the mask file's size; photos without a mask are left out.
-
-    Raises:
-        InputError: MASKS_NOT_FOUND where no mask belongs to a photo, MASK_OTHER_SHAPE.
-    """
-    files = {mask.path.stem.casefold(): mask for mask in open_photos([folder])} if folder.is_dir() else {}
-    out = {}
-    for photo in photos:
-        mask = files.get(photo.path.stem.casefold()) or files.get(photo.path.name.casefold())
-        if mask is None:
-            continue
-        if abs(mask.width * photo.height / (mask.height * photo.width) - 1) > 0.01:
-            raise InputError(
-                "MASK_OTHER_SHAPE",
-                f"The mask {mask.name} has another shape than its photo.",
-                "Save it uncropped.",
-            )
-        rgb, alpha = read_pixels(mask, 4096)
-        out[photo.name] = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if alpha is None else alpha
-    if not out:
-        raise InputError(
-            "MASKS_NOT_FOUND", f"The folder {folder} holds no mask with the name of a photo.",
-            "Name masks like their photos.",
-        )  # fmt: skip
-    return out

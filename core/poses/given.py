@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cameras that the artist already has: a NeRF JSON or a COLMAP model, matched to the photos of the job."""
+"""Cameras that the artist already has: a NeRF JSON, a COLMAP model or an earlier result, matched to the photos of the job."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..cameras import colmap_files, nerf_json
 from ..cameras.conventions import for_picture
 from ..errors import InputError
+from ..results import read_result
 from ..types import Camera, Photo, PoseEstimate, SparseCloud
 
 _JSON_NAMES = ("transforms.json", "transforms_train.json", "cameras.json")
@@ -22,10 +24,10 @@ def given_cameras(path: Path, photos: list[Photo]) -> PoseEstimate:
 
     A camera and a photo belong together when their file names agree, or their stems where the file gives none or another
     suffix (case does not count); of several, the one whose folders agree further up. Cameras made for another size of the
-    picture are scaled to the photo's; the frame of the file stays.
+    picture are scaled to the photo's; the frame of the file stays, and of a result's folder also its place in the world.
 
     Args:
-        path: NeRF JSON, a file of a COLMAP model, or a folder that holds either.
+        path: NeRF JSON, a file of a COLMAP model, a folder that holds either, or a result's folder.
         photos: of the job.
 
     Returns:
@@ -35,7 +37,11 @@ def given_cameras(path: Path, photos: list[Photo]) -> PoseEstimate:
     Raises:
         InputError: CAMERAS_NOT_FOUND, CAMERAS_NO_MATCH, CAMERA_AMBIGUOUS, CAMERA_OTHER_SIZE, and those of the readers.
     """
-    cameras, cloud, failed_names = _read(path, photos)
+    if is_result(path):
+        cameras, cloud, failed_names, world = _read_result(path)
+    else:
+        cameras, cloud, failed_names = _read(path, photos)
+        world = np.eye(4)
     owner = _match([camera.name for camera in cameras], photos)
     failed_owner = _match(list(failed_names), photos)
     found: dict[str, tuple[int, Camera]] = {}
@@ -66,7 +72,22 @@ def given_cameras(path: Path, photos: list[Photo]) -> PoseEstimate:
         method="given",
         grade="A",
         metrics={"registered": len(kept), "photos": len(photos)},
+        world=world,
     )
+
+
+def is_result(path: Path) -> bool:
+    """Whether these are cameras that we solved before, from photos such as those of the job."""
+    return (path / "scene.json").is_file()
+
+
+def _read_result(folder: Path) -> tuple[list[Camera], SparseCloud, dict[str, str], NDArray[np.float64]]:
+    """Exactly what was solved, so that stages that depend on nothing else are found in the cache."""
+    result = read_result(folder)
+    cloud = SparseCloud(np.zeros((0, 3)), np.zeros((0, 3), np.uint8))
+    if colmap_files.find_model(folder / "cameras") is not None:
+        cloud = colmap_files.read(folder / "cameras")[1]
+    return [item.source for item in result.cameras], cloud, result.failed, result.world_from_result
 
 
 def _read(path: Path, photos: list[Photo]) -> tuple[list[Camera], SparseCloud, dict[str, str]]:

@@ -6,6 +6,7 @@ so that what Blender shows through the imported cameras can be held against some
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 import zlib
 from pathlib import Path
@@ -128,8 +129,8 @@ def world_from_ball():
     return placed
 
 
-def write_ball(folder: Path, core, rings=96, texture=256, photos=True) -> Path:
-    """The Result folder; `core` imports a module of the add-on's core by name."""
+def write_ball(folder: Path, core, rings=96, texture=256, photos=True, distortion=(0.0,) * 4) -> Path:
+    """The Result folder; `core` imports a module of the add-on's core by name. distortion: k1 k2 p1 p2 of the photos."""
     types, results = core("core.types"), core("core.results")
     folder.mkdir(parents=True, exist_ok=True)
     results.write_mesh(folder / "mesh.npz", ball_mesh(types, rings))
@@ -140,7 +141,7 @@ def write_ball(folder: Path, core, rings=96, texture=256, photos=True) -> Path:
         stem = Path(view.name).stem
         if photos:
             write_png(folder / "views" / f"{stem}.png", photograph(view))
-        source = view.resized(2 * view.width, 2 * view.height)
+        source = dataclasses.replace(view.resized(2 * view.width, 2 * view.height), distortion=distortion)
         cameras.append(
             results.SceneCamera(
                 source=source, view=view, image=f"views/{stem}.png" if photos else None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
 import sys
 import threading
 from pathlib import Path
@@ -13,8 +12,9 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
+from mathutils import Matrix
 
-from tests.blender.ball import write_png
+from tests.blender.ball import write_ball, write_png
 from tests.blender.test_results import datablocks
 
 
@@ -194,9 +194,42 @@ def test_region_box_reaches_the_settings(scene, module):
     options.region_box.scale = (2, 1, 0.5)
     bpy.context.view_layer.update()
     settings = module("operators.settings").mesh_settings(options)
-    assert settings.region == pytest.approx((0, 1.5, 2.75, 2, 2.5, 3.25))
+    assert settings.region == pytest.approx((2, 0, 0, 1, 0, 1, 0, 2, 0, 0, 0.5, 3, 0, 0, 0, 1))
     options.use_region = False
     assert module("operators.settings").mesh_settings(options).region == ()
+
+
+def test_region_box_of_a_moved_result_is_given_back_in_its_world(engine, photos, scene, module, ball_result):
+    """The box belongs to the result: it is meant with that result's cameras and moves with it, and so does what it gives."""
+    bpy.ops.maquette.import_result(directory=str(ball_result))
+    root = bpy.context.view_layer.objects.active.parent
+    bpy.ops.maquette.add_region_box()
+    options = scene.maquette.mesh
+    read = module("operators.settings").mesh_settings
+    before = np.reshape(read(options).region, (4, 4))
+    # Half a metre of radius, its middle where world_from_ball puts it; bounds of the turned mesh are a little wider.
+    assert before[:3, 3] == pytest.approx((0.3, -0.2, 0.5), abs=0.02)
+    assert np.abs(before[:3, :3] - np.diag(np.diag(before[:3, :3]))).max() < 1e-6
+    root.matrix_world = Matrix.Translation((5, 6, 7)) @ Matrix.Rotation(0.6, 4, "X") @ root.matrix_world
+    bpy.context.view_layer.update()
+    assert np.reshape(read(options).region, (4, 4)) == pytest.approx(before, abs=1e-5)
+    assert read(options).cameras == str(ball_result.resolve())
+    options.region_box.rotation_euler = (0, 0, 0.5)  # askew: more than six numbers can say
+    bpy.context.view_layer.update()
+    turned = np.reshape(read(options).region, (4, 4))
+    assert abs(np.linalg.det(turned[:3, :3]) / np.linalg.det(before[:3, :3]) - 1) < 1e-5
+    assert abs(turned[0, 1]) > 0.1
+
+    with pytest.raises(RuntimeError, match=r"a.png is not among the photos of Ball Root"):
+        bpy.ops.maquette.image_to_mesh(**photos("a.png", "b.png"))
+    scene.maquette.photos.clear()
+    bpy.ops.maquette.image_to_mesh(**photos("photo 0.jpg", "photo 6.jpg"))
+    new = bpy.data.objects["photos"]
+    assert new.parent != root
+    assert np.allclose(
+        new.parent.matrix_world, root.matrix_world, atol=1e-6
+    )  # lands on the one it was drawn around
+    assert json.loads(new.maquette.settings)["region"] == pytest.approx(turned.ravel().tolist(), abs=1e-6)
 
 
 def test_every_setting_of_the_dataclass_is_in_the_panel(scene, module):
@@ -209,32 +242,43 @@ def test_every_setting_of_the_dataclass_is_in_the_panel(scene, module):
         assert item.identifier in ("rna_type", "name") or item.description
 
 
-def test_masks_are_painted_and_used(engine, photos, scene, ball_result, module, tmp_path):
-    """The mask that was used becomes the photo's alpha; what is painted there is written white on black for the next run."""
-    folder = Path(shutil.copytree(ball_result, tmp_path / "result"))
+@pytest.mark.parametrize("k1", [0.0, -0.1])
+def test_masks_are_painted_and_used(k1, engine, photos, scene, module, tmp_path):
+    """The mask that was used becomes the photo's alpha; what is painted is written white on black for the next run.
+
+    Mask files lie over the photo as the lens took it, painting is done on the undistorted photo.
+    """
+    folder = write_ball(tmp_path / "result", module, distortion=(k1, 0.0, 0.0, 0.0))
     (folder / "masks").mkdir()
-    left_half = np.zeros((240, 320, 3))
-    left_half[:, :160] = 1
-    write_png(folder / "masks" / "photo 0.png", left_half)
+    left = np.zeros((480, 640, 3))
+    left[:, :320] = 1
+    write_png(folder / "masks" / "photo 0.png", left)
     bpy.ops.maquette.import_result(directory=str(folder))
     bpy.ops.maquette.view_through_photo(camera="photo 0")
     bpy.ops.maquette.edit_mask()
     image = bpy.data.images["Mask photo 0"]
-    alpha = np.array(image.pixels[:]).reshape(240, 320, 4)[..., 3]
-    assert alpha[:, :160].min() == 1
-    assert alpha[:, 160:].max() == 0
-    assert (
-        np.array(image.pixels[:]).reshape(240, 320, 4)[..., :3].max() > 0.5
-    )  # the photo is still there to be seen
-    painted = np.array(image.pixels[:], np.float32)
-    painted.reshape(240, 320, 4)[:120, ..., 3] = 0  # the lower half
-    image.pixels.foreach_set(painted)
+    values = np.array(image.pixels[:], np.float32)
+    picture = values.reshape(240, 320, 4)[::-1]
+    assert picture[..., :3].max() > 0.5  # the photo is still there to be seen
+    assert np.mean((picture[..., 3] > 0.5) != (np.arange(320) < 160)) < 0.01
+    picture[...] = 1
+    row, column = np.mgrid[0:240, 0:320] + 0.5
+    disk = np.hypot(column - 285, row - 40) < 25  # in a corner, where the lens matters
+    picture[disk, 3] = 0
+    image.pixels.foreach_set(values)
     bpy.ops.maquette.edit_mask()
     assert len([i for i in bpy.data.images if "maquette_mask" in i]) == 1  # opened again, not made anew
     bpy.ops.maquette.image_to_mesh(**photos("a.png", "b.png"))
     masks = Path(scene.maquette.mesh.masks)
     assert [path.name for path in masks.iterdir()] == ["photo 0.png"]
-    again = np.array(bpy.data.images.load(str(masks / "photo 0.png")).pixels[:]).reshape(240, 320, 4)
-    assert again[:120, ..., :3].max() == 0
-    assert again[120:, :160, :3].min() == 1
-    assert again[120:, 160:, :3].max() == 0
+    written = np.array(bpy.data.images.load(str(masks / "photo 0.png")).pixels[:]).reshape(240, 320, 4)[::-1]
+    # The disk's middle through the lens by hand: photo 0 has f = 330 and its centre at (153, 124) at this size.
+    ray = np.array([285 - 153, 40 - 124]) / 330
+    bent = ray * (1 + k1 * ray @ ray) * 330 + [153, 124]
+    black = written[..., 0] < 0.5
+    found = np.array([column[black].mean(), row[black].mean()])
+    assert (
+        np.linalg.norm(found - bent) < 0.6
+    )  # the middle of a bent disk is not quite where its middle is bent to
+    assert k1 == 0 or np.linalg.norm(bent - [285, 40]) > 3
+    assert abs(black.sum() / disk.sum() - 1) < (0.02 if k1 == 0 else 0.2)

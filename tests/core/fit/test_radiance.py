@@ -10,7 +10,7 @@ import pytest
 import torch
 from maquette.core.fields.fused import FusedField
 from maquette.core.fields.sparse_grid import SparseGrid
-from maquette.core.fit.bounds import hull_box, region_box
+from maquette.core.fit.bounds import box_around, hull_box, region_cube
 from maquette.core.fit.fusion import fuse
 from maquette.core.fit.occupancy import grid_shape, refine, visual_hull
 from maquette.core.fit.radiance import FitSettings, fit_radiance
@@ -145,4 +145,8 @@ def test_a_region_in_the_world_becomes_a_box_in_the_frame() -> None:
     world[:3, :3] = 2 * np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
     world[:3, 3] = 1, 0, 0
     # x' = 1 - 2y, y' = 2x: world box (1, 0, 0)..(3, 4, 2) is x in 0..2, y in -1..0, z in 0..1.
-    assert np.allclose(region_box((1, 0, 0, 3, 4, 2), world), [[0, -1, 0], [2, 0, 1]])
+    cube = region_cube((1, 0, 0, 3, 4, 2), world)
+    assert np.allclose(box_around(cube), [[0, -1, 0], [2, 0, 1]])
+    placed = np.diag([2.0, 4.0, 2.0, 1.0])  # the same box as a matrix
+    placed[:3, 3] = 2, 2, 1
+    assert np.allclose(region_cube(tuple(placed.ravel()), world), cube)

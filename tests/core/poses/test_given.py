@@ -12,6 +12,7 @@ import pytest
 from maquette.core.cameras import colmap_files, nerf_json
 from maquette.core.errors import InputError
 from maquette.core.poses.given import given_cameras
+from maquette.core.results import Result, SceneCamera, write_scene
 from maquette.core.types import Camera, Photo, SparseCloud
 
 
@@ -114,3 +115,23 @@ def test_colmap_folder_with_points(tmp_path: Path) -> None:
     found = given_cameras(tmp_path, [photo("/p/b.jpg")])
     assert [c.name for c in found.cameras] == ["b.jpg"] and found.cloud.points.shape == (2, 3)
     assert given_cameras(tmp_path / "sparse" / "0" / "cameras.txt", [photo("/p/b.jpg")]).cameras[0].fx == 500
+
+
+def test_cameras_of_an_earlier_result_bring_their_world_and_points_along(tmp_path: Path) -> None:
+    """Bit for bit, so that the stages behind them are found in the cache."""
+    world = np.diag([0.3, 0.3, 0.3, 1.0])
+    world[:3, 3] = 0.1, 0.2, 0.3
+    solved = camera("a.jpg", 1 / 3)
+    points = np.random.default_rng(0).normal(size=(5, 3))
+    cloud = SparseCloud(points, np.full((5, 3), 7, np.uint8))
+    folder = tmp_path / "result"
+    folder.mkdir()
+    colmap_files.write_text(folder / "cameras", [solved], cloud)
+    result = Result("x", "photos", cameras=[SceneCamera(solved)], failed={"c.jpg": "blurred"})
+    result.world_from_result = world
+    write_scene(folder, result)
+    found = given_cameras(folder, [photo("/p/a.jpg"), photo("/p/c.jpg")])
+    assert found.world is not None and np.array_equal(found.world, world)
+    assert np.array_equal(found.cameras[0].cam_to_world, solved.cam_to_world)
+    assert found.cameras[0].distortion == solved.distortion and found.cloud.points.tolist() == points.tolist()
+    assert found.failed == {"c.jpg": "blurred"}

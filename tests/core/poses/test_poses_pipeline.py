@@ -6,12 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from maquette.core.cameras import colmap_files, nerf_json
-from maquette.core.errors import InputError
-from maquette.core.images.load import open_photos
 from maquette.core.jobs.request import Request
-from maquette.core.pipelines.poses import read_masks, run
+from maquette.core.pipelines.poses import run
 from maquette.core.progress import Progress
 from PIL import Image
 
@@ -39,19 +36,3 @@ def test_result_folder_of_given_cameras(tmp_path: Path) -> None:
     assert np.abs(written[1].cam_to_world - truth[1].cam_to_world).max() < 1e-12 and "02.png" in failed
     assert len(colmap_files.read(tmp_path / "out" / "cameras")[0]) == 2
     assert np.load(tmp_path / "out" / "points.npz")["points"].shape == (0, 3)
-
-
-def test_masks_are_found_by_stem_and_checked(tmp_path: Path) -> None:
-    shoot(tmp_path / "photos", cameras(2))
-    photos = open_photos([tmp_path / "photos"])
-    (tmp_path / "masks").mkdir()
-    Image.new("L", (180, 135), 255).save(tmp_path / "masks" / "01.jpg")
-    masks = read_masks(tmp_path / "masks", photos)
-    assert list(masks) == ["01.png"] and masks["01.png"].shape == (135, 180) and masks["01.png"].min() > 0.99
-    Image.new("L", (100, 100), 255).save(tmp_path / "masks" / "00.png")
-    with pytest.raises(InputError) as caught:
-        read_masks(tmp_path / "masks", photos)
-    assert caught.value.code == "MASK_OTHER_SHAPE"
-    with pytest.raises(InputError) as caught:
-        read_masks(tmp_path / "photos" / "none", photos)
-    assert caught.value.code == "MASKS_NOT_FOUND"
