@@ -16,7 +16,7 @@ from maquette.core.models.graf.generator import POSITION_DIM, VIEW_DIM
 from maquette.core.models.nerf.network import NerfConfig, NerfMlp
 from maquette.core.models.onet.decoders import DecoderConfig
 from maquette.core.models.onet.network import OccupancyNetwork, OnetConfig
-from maquette.core.weights.layouts import load_network
+from maquette.core.weights.networks import load_network
 from maquette.core.weights.safe_loader import read_checkpoint
 from safetensors.torch import save_file
 
