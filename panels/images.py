@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 
 from ..operators import engine
-from ..operators.settings import scene_state
+from ..operators.settings import result_info, scene_state
 from .text import draw_text
 
 
@@ -99,6 +99,9 @@ class MAQUETTE_PT_background(Sidebar, bpy.types.Panel):
         column = layout.column()
         column.active = options.use_region
         column.prop(options, "region_box")
+        root = options.region_box.parent if options.region_box is not None else None
+        if root is not None and result_info(root).schema and not options.cameras:
+            draw_text(column, context, f"The next mesh takes the cameras of {root.name}.", icon="INFO")
         layout.operator("maquette.add_region_box", icon="CUBE")
 
 

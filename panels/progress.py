@@ -52,12 +52,12 @@ def _draw_state(box: bpy.types.UILayout, context: bpy.types.Context, entry: Entr
             box.label(text="Waiting")
         else:
             box.progress(factor=entry.progress, text=_progress_text(entry), type="BAR")
-            if entry.note:
-                draw_text(box, context, entry.note)
         row = box.row()
         row.enabled = not entry.cancelling
         text = "Cancelling" if entry.cancelling else "Cancel"
         row.operator("maquette.cancel_job", text=text, icon="X").job = entry.id
+        if entry.note:  # comes and goes, so it stands where it moves no button
+            draw_text(box, context, entry.note[:1].upper() + entry.note[1:])
 
 
 def _progress_text(entry: Entry) -> str:

@@ -27,10 +27,12 @@ class MAQUETTE_PT_result(Sidebar, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Numbers, then warnings."""
-        layout, info = self.layout, result_info(result_root(context))
+        layout, root = self.layout, result_root(context)
+        info = result_info(root)
         metrics, failed = stored(info.metrics), stored(info.failed)
         column = layout.column(align=True)
-        for label, text in _measures(metrics):
+        faces = sum(len(child.data.polygons) for child in root.children if child.type == "MESH")
+        for label, text in [*_measures(metrics), ("Faces", f"{faces:,}")]:
             split = column.split(factor=0.55)
             split.label(text=label)
             split.label(text=text, translate=False)
@@ -77,11 +79,13 @@ class MAQUETTE_UL_cameras(bpy.types.UIList):
         info = camera_info(item)
         row = layout.row()
         row.label(text=info.photo, icon=GRADE_ICONS[info.grade], translate=False)
+        right = row.row(align=True)
+        right.alignment = "RIGHT"  # as wide as it needs; the name gets the rest
         if info.silhouette_iou >= 0:
-            row.label(text=f"{info.silhouette_iou:.3f}", translate=False)
+            right.label(text=f"{info.silhouette_iou:.3f}", translate=False)
         looking = context.scene.camera == item
         icon = "OUTLINER_OB_CAMERA" if looking else "CAMERA_DATA"
-        row.operator("maquette.view_through_photo", text="", icon=icon, emboss=False).camera = item.name
+        right.operator("maquette.view_through_photo", text="", icon=icon, emboss=False).camera = item.name
 
     def filter_items(self, context: Any, data: Any, property: Any) -> Any:  # noqa: A002 - Blender's name
         """(flags, order): cameras with a photo whose name holds what was typed, in the order of their names."""
@@ -141,8 +145,6 @@ def _measures(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("Photo Match", f"{metrics['photo_psnr']:.1f} dB"))
     if metrics.get("registered") is not None:
         rows.append(("Cameras Found", str(metrics["registered"])))
-    if metrics.get("faces") is not None:
-        rows.append(("Faces", f"{metrics['faces']:,}"))
     return rows
 
 
