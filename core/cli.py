@@ -29,6 +29,7 @@ from .jobs.report import Report, check_target
 from .jobs.request import Request
 from .jobs.runner import Worker
 from .settings import DEVICES, MASK_MODES, METHODS, QUALITIES, MeshSettings
+from .weights import verbs as model_verbs
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +37,22 @@ POSE_METHODS = ("auto", "sfm")
 FORMATS = ("json", "colmap", "blend")
 
 
-def main(arguments: Sequence[str] | None = None, blender: Path | None = None, engine: str = "") -> int:
+def main(
+    arguments: Sequence[str] | None = None, blender: Path | None = None, engine: str = "", online: bool = True
+) -> int:
     """Run one command line.
 
     Args:
         arguments: without the program's name; None: those of this process.
         blender: the Blender that we run in, for `--blend`; None: look for one.
         engine: the engine's Python in Blender's preferences; empty: look for one.
+        online: whether `models download` may use the network (in Blender: `bpy.app.online_access`).
 
     Returns:
         The exit code.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    session = _Session(Console(sys.stderr), blender, engine)
+    session = _Session(Console(sys.stderr), blender, engine, online)
     try:
         with _interruptible():
             report = session.attempt(arguments)
@@ -66,6 +70,7 @@ class _Session:
     console: Console
     blender: Path | None
     engine: str
+    online: bool = True
     worker: Worker | None = None
     isolated: bool = False
     """Run pipelines in a worker even where this process could: a batch outlives a job that takes its process down."""
@@ -80,7 +85,8 @@ class _Session:
             options = self._parser.parse_args(arguments)
             if report_file is not None:
                 check_target(report_file)
-            run = {"doctor": self._doctor, "batch": self._batch}.get(options.verb, self._job)
+            others = {"doctor": self._doctor, "batch": self._batch, "models": self._models}
+            run = others.get(options.verb, self._job)
             run(options, report)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the border of the program
             report.fail(failures.typed(error, _crash_log(error)))
@@ -147,6 +153,12 @@ class _Session:
         self.isolated = True
         batch.run(jobs, folder, options.resume, self.attempt, self.console.line, report)
         print(report.outputs["summary"])
+
+    def _models(self, options: argparse.Namespace, report: Report) -> None:
+        """Model cards, downloads and files; no engine is needed."""
+        for line in model_verbs.run(options, report, self.console.take, self.online):
+            self.console.clear()
+            print(line, flush=True)
 
     def _doctor(self, options: argparse.Namespace, report: Report) -> None:
         """What can be found out without running a job; the engine's own part runs in the engine."""
@@ -226,6 +238,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="skip jobs whose report says that they are done"
     )
     several.add_argument("--report", metavar="FILE.json")
+    model_verbs.add_parser(
+        verbs.add_parser(
+            "models", allow_abbrev=False, help="weights of published models: list, download, add"
+        )
+    )
     check = verbs.add_parser("doctor", allow_abbrev=False, help="what the engine can do here")
     check.add_argument("--report", metavar="FILE.json")
     return parser

@@ -13,7 +13,7 @@ _handle: Any = None
 def _run(arguments: list[str]) -> int:
     from ..core.cli import main  # only when asked for
 
-    return main(arguments)
+    return main(arguments, online=bpy.app.online_access)
 
 
 def register() -> None:

@@ -131,7 +131,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     """Run one verb; exit codes of DESIGN section 6."""
     if arguments[:1] not in (["import"], ["render"]):
-        return int(_load("core.cli").main(arguments))
+        return int(_load("core.cli").main(arguments, online=bpy.app.online_access))
     options = _parse(arguments)
     errors, operators = _load("core.errors"), _load("operators")
     ours = not hasattr(bpy.types.Scene, "maquette")

@@ -159,7 +159,7 @@ def _model(card: str, content: Mapping[str, Any]) -> Model:
 
 def _file(card: str, content: Mapping[str, Any]) -> ModelFile:
     file = _made(ModelFile, card, content)
-    if Path(file.name).name != file.name or file.url and not file.url.startswith("https://"):
+    if Path(file.name).name != file.name or (file.url and not file.url.startswith("https://")):
         raise _unreadable(card, f"{file.name}: no plain name, or no https address")
     if file.sha256 and not re.fullmatch("[0-9a-f]{64}", file.sha256):
         raise _unreadable(card, f"{file.name}: sha256 is not 64 hexadecimal digits")
@@ -183,4 +183,6 @@ def _made(kind: type[Any], card: str, content: Mapping[str, Any]) -> Any:
 
 
 def _unreadable(card: str, what: str) -> FailedError:
-    return FailedError("CARD_UNREADABLE", f"The model card {card} is faulty: {what}.", "Install Maquette again.")
+    return FailedError(
+        "CARD_UNREADABLE", f"The model card {card} is faulty: {what}.", "Install Maquette again."
+    )

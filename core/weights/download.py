@@ -137,9 +137,7 @@ class _Part:
     def open(self) -> None:
         """Make ready for writing at the end; bytes of another address or of an unknown version are dropped."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.size() and (
-            self.known().get("url") != self.wanted.url or 0 < self.wanted.size < self.size()
-        ):
+        if self.size() and (self.known().get("url") != self.wanted.url or 0 < self.wanted.size < self.size()):
             self.drop()
         self._file = self.path.open("ab")
 

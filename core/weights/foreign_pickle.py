@@ -123,7 +123,7 @@ SHAPES: Table = {
 """What a global becomes when only names and shapes are wanted."""
 
 
-class RestrictedUnpickler(pickle.Unpickler):  # noqa: S301 - the point of this class is what it refuses
+class RestrictedUnpickler(pickle.Unpickler):
     """Reads one pickle with the globals of a table.
 
     Args:
@@ -194,4 +194,3 @@ def state_of(module: Any) -> dict[str, Any]:
         if isinstance(child, Inert):
             state |= {f"{name}.{key}": value for key, value in state_of(child).items()}
     return state
-

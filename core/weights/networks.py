@@ -17,8 +17,8 @@ from ..models.convonet import network as convonet
 from ..models.depth_anything.model import DepthAnything
 from ..models.dvr import network as dvr
 from ..models.giraffe import generator as giraffe
-from ..models.loftr.network import LoFTR, LoFTRConfig
 from ..models.loftr.network import LAYOUT as LOFTR_KEYS
+from ..models.loftr.network import LoFTR, LoFTRConfig
 from ..models.lrm.configuration import read_configuration
 from ..models.lrm.openlrm import ENCODERS, OpenLRM, OpenLRMConfig
 from ..models.lrm.triposr import TripoSR, TripoSRConfig
@@ -63,7 +63,9 @@ class Source:
             return read_configuration(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
-                "CONFIG_UNREADABLE", f"{file.name} beside {self.path.name} cannot be read.", "Download it again."
+                "CONFIG_UNREADABLE",
+                f"{file.name} beside {self.path.name} cannot be read.",
+                "Download it again.",
             ) from error
 
 
