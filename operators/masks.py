@@ -58,6 +58,8 @@ class MAQUETTE_OT_edit_mask(bpy.types.Operator):
         except MaquetteError as error:
             return refuse(self, error)
         _show(context, image)
+        # The artist's brushes are left as they are: from 4.3 on they belong to a library.
+        self.report({"INFO"}, "Paint with a brush that erases alpha, or with the blend mode Add Alpha")
         return {"FINISHED"}
 
 
@@ -156,9 +158,6 @@ def _show(context: bpy.types.Context, image: bpy.types.Image) -> None:
     space.image = image
     space.display_channels = "COLOR_ALPHA"
     space.ui_mode = "PAINT"
-    brush = context.scene.tool_settings.image_paint.brush
-    if brush is not None:  # from 4.3 on it is loaded when painting begins
-        brush.blend = "ERASE_ALPHA"
 
 
 CLASSES = (MAQUETTE_OT_edit_mask,)

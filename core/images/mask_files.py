@@ -56,7 +56,8 @@ def read_masks(folder: Path, photos: list[Photo], progress: Progress) -> dict[st
             "Name masks like their photos.",
         )
     if missing:
-        progress.warning(f"No mask was given for {', '.join(missing)}.")
+        named = ", ".join(missing) if len(missing) <= 5 else f"{len(missing)} of {len(photos)} photos"
+        progress.warning(f"No mask was given for {named}.")
     return masks
 
 

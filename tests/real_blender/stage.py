@@ -53,6 +53,11 @@ def choose_tab():
     return None
 
 
+def peak_bytes():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
 def report():
     jobs = module("operators.jobs")
     _, area, region = viewport()
@@ -75,6 +80,7 @@ def report():
         "panel": [region.x, region.y, region.width, region.height],
         "modal": [o.bl_idname for o in bpy.context.window_manager.windows[0].modal_operators],
         "version": list(bpy.app.version),
+        "peak_bytes": peak_bytes(),
     }
     temporary = FOLDER / "state.part"
     temporary.write_text(json.dumps(state))

@@ -192,11 +192,14 @@ def test_real_engine_one_cancelled_one_finished(real_window):
     window.click_panel_until(IMAGE_TO_MESH, lambda s: s["jobs"])
     window.wait(lambda s: s["jobs"] and s["jobs"][0]["stage"] == "field", seconds=600)
     window.shot("2 field")
+    peak = window.state()["peak_bytes"]
     state = window.wait(lambda s: not s["jobs"] or s["jobs"][0]["state"] == "failed", seconds=900)
     assert "photos" in state["objects"], state["jobs"]
     window.mouse(600, 700)
     time.sleep(8)  # 24 photos and a mesh, drawn without a graphics card
     window.shot("3 finished")
+    # Without a graphics card textures, too, lie in Blender's own memory.
+    print(f"import and first drawing: {(window.state()['peak_bytes'] - peak) / 1e6:.0f} MB")
     window.click_panel_until(VIEW_THROUGH_PHOTO["real"], lambda s: s["view"] == "CAMERA")
     time.sleep(4)
     window.shot("4 through the photo")
