@@ -304,9 +304,8 @@ def _add_extraction(verb: argparse.ArgumentParser, texture: int = MeshSettings.t
     )
     verb.add_argument("--texture-size", type=int, default=texture, metavar="PX", help="256 .. 8192 (2048)")
     verb.add_argument(
-        "--region", type=float, nargs="+", default=(), metavar="M",
-        help="keep what lies in this box of the result's world: X0 Y0 Z0 X1 Y1 Z1 in metres, or 16 numbers, row by row the "
-        "matrix that takes the cube from -0.5 to 0.5 to the box",
+        "--region", type=float, nargs=6, default=(), metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"),
+        help="keep what lies in this box of the result's world, metres; for a box around an earlier result give its cameras too",
     )  # fmt: skip
 
 
