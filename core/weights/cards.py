@@ -170,7 +170,7 @@ def _file(card: str, content: Mapping[str, Any]) -> ModelFile:
 
 def _made(kind: type[Any], card: str, content: Mapping[str, Any]) -> Any:
     """A frozen record from a TOML table, with names and types checked."""
-    kinds = {"str": str, "int": int, "float": (int, float)}
+    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
     for item in fields(kind):
         value = content.get(item.name, "")
         wanted = kinds.get(str(item.type))

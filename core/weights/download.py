@@ -29,7 +29,7 @@ from ..progress import Progress
 
 log = logging.getLogger(__name__)
 
-CHUNK = 1 << 16
+CHUNK = 1 << 14
 RETRY = (408, 425, 429, 500, 502, 503, 504)
 """HTTP answers after which another attempt may succeed."""
 DISK_MARGIN = 64_000_000
@@ -41,7 +41,7 @@ class DownloadSettings:
     """Patience with the line; our choices."""
 
     stall_s: float = 30.0
-    """Less than one chunk of 64 KiB in this time counts as a dead line."""
+    """Less than one chunk of 16 KiB in this time counts as a dead line."""
     attempts: int = 5
     """In a row without a new byte."""
     pause_s: float = 1.0

@@ -54,7 +54,7 @@ class Storage(NamedTuple):
     """Where the numbers of a tensor lie, without the numbers."""
 
     dtype: str
-    count: int
+    numbers: int
 
 
 class Stored(NamedTuple):

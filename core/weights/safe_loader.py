@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 TENSORS: foreign_pickle.Table = {
     **{place: made for place, made in SHAPES.items() if not place[0].startswith("numpy")},
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,  # type: ignore[attr-defined]
+    ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
     ("torch.storage", "_load_from_bytes"): lambda data: torch.load(
         io.BytesIO(data), map_location="cpu", weights_only=True
     ),

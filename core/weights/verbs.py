@@ -73,8 +73,8 @@ def _list(options: argparse.Namespace, report: Report, progress: Progress, onlin
         state = "there" if model.name in there else "downloadable" if model.downloadable else "add a file"
         yield f"{model.name:28} {state:13} {_size(model):>8}  {card.title}: {model.about or card.task}; {TERMS[card.commercial]}"
     others = [model for name, model in there.items() if name not in {model.name for _, model in known}]
-    for model in others:
-        yield f"{model.name:28} {'there':13} {model.size / 1e6:5.0f} MB  {model.layout}: added from {model.origin}"
+    for own in others:
+        yield f"{own.name:28} {'there':13} {own.size / 1e6:5.0f} MB  {own.layout}: added from {own.origin}"
     report.metrics = {"models": [model.name for _, model in known], "installed": sorted(there)}
 
 
