@@ -130,7 +130,9 @@ def spoiled(image: Tensor, uniform, generator: torch.Generator) -> Tensor:  # ty
     affine = torch.zeros(count, 2, 3)
     affine[:, 0, 0], affine[:, 1, 1] = uniform(0.96, 1.05), uniform(0.96, 1.05)
     affine[:, :, 2] = uniform(-0.03, 0.03, 2)
-    solid = F.grid_sample(solid, F.affine_grid(affine, list(solid.shape), align_corners=False), align_corners=False)
+    solid = F.grid_sample(
+        solid, F.affine_grid(affine, list(solid.shape), align_corners=False), align_corners=False
+    )
     soft = F.avg_pool2d(solid, 3, 1, 1)
     solid = torch.lerp(solid, soft, uniform(0, 1, 1, 1, 1) * (uniform(0, 1, 1, 1, 1) < 0.5))
     alpha = solid[:, 3:]

@@ -29,6 +29,10 @@ class ColouredMesh:
     corner_rgb: NDArray[np.float32]
     """(F, 3, 3) sRGB 0..1."""
 
+    def colours(self, face: NDArray[np.int32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Faces (N,) and barycentric weights (N, 3) -> (N, 3)."""
+        return (weights[..., None] * self.corner_rgb[face]).sum(1)
+
 
 def family(name: str) -> str:
     """The name without numbers and endings, so that `Tree_4_Snow` and `Tree_2` fall on the same side of the split."""

@@ -75,13 +75,17 @@ def furniture(rng: np.random.Generator) -> tuple[list[Shape], list[Shape], float
     """Boards, legs, rails and backs: thin parts with right angles."""
     w, d, top = rng.uniform(0.3, 0.85, 2).tolist() + [rng.uniform(-0.3, 0.7)]
     t = rng.uniform(0.03, 0.09)
-    box = lambda c, h: (lambda p: _box(p - np.array(c, np.float32), np.array(h, np.float32)))  # noqa: E731
+    box = lambda c, h: lambda p: _box(p - np.array(c, np.float32), np.array(h, np.float32))  # noqa: E731
     parts = [box((0, 0, top), (w, d, t))]
     inset = rng.uniform(0.75, 1.0)
     legs = rng.choice(["four", "slab", "post", "body"], p=[0.45, 0.2, 0.15, 0.2])
     mid, half = (top - 0.9) / 2, (top + 0.9) / 2
     if legs == "four":
-        parts += [box((sx * (w - t) * inset, sy * (d - t) * inset, mid), (t, t, half)) for sx in (-1, 1) for sy in (-1, 1)]
+        parts += [
+            box((sx * (w - t) * inset, sy * (d - t) * inset, mid), (t, t, half))
+            for sx in (-1, 1)
+            for sy in (-1, 1)
+        ]
     elif legs == "slab":
         parts += [box((sx * (w - t) * inset, 0, mid), (t * 0.7, d * inset, half)) for sx in (-1, 1)]
     elif legs == "post":
@@ -103,23 +107,39 @@ def creature(rng: np.random.Generator) -> tuple[list[Shape], list[Shape], float]
     """A mirrored body of ellipsoids and tapering limbs, melted together."""
     length, girth = rng.uniform(0.25, 0.6), rng.uniform(0.15, 0.35)
     standing = rng.random() < 0.4
-    body = (girth, girth * rng.uniform(0.7, 1.2), length) if standing else (girth, length, girth * rng.uniform(0.8, 1.3))
+    body = (
+        (girth, girth * rng.uniform(0.7, 1.2), length)
+        if standing
+        else (girth, length, girth * rng.uniform(0.8, 1.3))
+    )
     parts = [_ellipsoid(np.array(body))]
-    head = np.array([0, 0 if standing else -length, length if standing else girth * 1.2]) * rng.uniform(0.9, 1.4)
+    head = np.array([0, 0 if standing else -length, length if standing else girth * 1.2]) * rng.uniform(
+        0.9, 1.4
+    )
     size = rng.uniform(0.12, 0.35)
     parts.append(_at(_ellipsoid(size * rng.uniform(0.7, 1.2, 3)), head))
     if rng.random() < 0.6:
         parts.append(_at(_ellipsoid(size * rng.uniform(0.3, 0.6, 3)), head + [0, -size, -0.2 * size]))
     thick = rng.uniform(0.04, 0.12)
-    for y in ([0.0] if standing else [-0.7 * length, 0.7 * length]):
+    for y in [0.0] if standing else [-0.7 * length, 0.7 * length]:
         start = np.array([girth * 0.6, y, -0.6 * body[2]])
-        parts.append(_mirrored(_limb(start, [start[0] * rng.uniform(0.8, 1.5), y + rng.normal(0, 0.06), -0.9], thick, thick)))
+        parts.append(
+            _mirrored(
+                _limb(start, [start[0] * rng.uniform(0.8, 1.5), y + rng.normal(0, 0.06), -0.9], thick, thick)
+            )
+        )
     if standing or rng.random() < 0.2:
         start = np.array([body[0] * 0.8, 0, body[2] * 0.5])
-        parts.append(_mirrored(_limb(start, start + rng.uniform([0.1, -0.4, -0.6], [0.5, 0.2, 0.5]), thick, thick * 0.8)))
+        parts.append(
+            _mirrored(
+                _limb(start, start + rng.uniform([0.1, -0.4, -0.6], [0.5, 0.2, 0.5]), thick, thick * 0.8)
+            )
+        )
     if rng.random() < 0.8:  # ears, horns
         start = head + [size * 0.6, 0, size * 0.6]
-        parts.append(_mirrored(_limb(start, start + rng.uniform([0, -0.1, 0.05], [0.3, 0.2, 0.45]), thick, 0.02)))
+        parts.append(
+            _mirrored(_limb(start, start + rng.uniform([0, -0.1, 0.05], [0.3, 0.2, 0.45]), thick, 0.02))
+        )
     if rng.random() < 0.6:  # tail
         start = np.array([0, body[1] * 0.9, 0])
         parts.append(_limb(start, start + rng.uniform([0, 0.1, -0.4], [0.05, 0.4, 0.4]), thick, 0.02))

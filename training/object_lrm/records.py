@@ -58,7 +58,12 @@ class Draw:
     def random(cls, rng: np.random.Generator) -> Draw:
         """Our choice of what people photograph: mostly from a little above, 20 to 60 degree lenses."""
         elevation = np.clip(rng.normal(18, 16), -15, 70)
-        return cls(rng.uniform(0, 360), float(elevation), float(rng.normal(0, 2)), float(np.exp(rng.uniform(0.4, 1.8))))
+        return cls(
+            rng.uniform(0, 360),
+            float(elevation),
+            float(rng.normal(0, 2)),
+            float(np.exp(rng.uniform(0.4, 1.8))),
+        )
 
 
 def make_record(mesh: ColouredMesh, rng: np.random.Generator) -> NDArray[np.void]:
@@ -143,10 +148,10 @@ def picture(
     raster = rasterize(torch.from_numpy(mesh.vertices), torch.from_numpy(mesh.faces), fine)
     face, weights = raster.face.numpy(), raster.barycentric.numpy()
     hit = face >= 0
-    index, weights = face[hit], weights[hit][..., None]
-    rgb = (weights * mesh.corner_rgb[index]).sum(1)
+    index, weights = face[hit], weights[hit]
+    rgb = mesh.colours(index, weights)
     if rng is not None:
-        normal = (weights * normals[index]).sum(1)
+        normal = (weights[..., None] * normals[index]).sum(1)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
         look = camera.cam_to_world[:3, 2]
         normal *= np.where(normal @ look > 0.15, -1.0, 1.0)[:, None]
@@ -197,7 +202,7 @@ class Looks:
             self.cameras.append(camera)
             self.limits.append(limit)
             points.append(where)
-            colours.append((raster.barycentric.numpy()[hit][..., None] * mesh.corner_rgb[face[hit]]).sum(1))
+            colours.append(mesh.colours(face[hit], raster.barycentric.numpy()[hit]))
         self.points, self.colours = np.concatenate(points), np.concatenate(colours)
         step = max(1, len(self.points) // 60_000)
         self.tree = cKDTree(self.points[::step])

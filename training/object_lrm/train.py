@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from maquette.core.models.lrm.object_lrm import ObjectLRM
+from maquette.core.models.lrm.object_lrm import ObjectLRM, ObjectLRMConfig
 from torch import Tensor
 
 from .dataset import Batch, Records, augmented
@@ -31,15 +31,19 @@ SOFT = 0.03
 """Distance over which "inside" goes from sure to unsure, half sides of the cube."""
 COLOUR_WEIGHT, STANCE_WEIGHT = 0.6, 0.3
 EMA = 0.998
+VALIDATE_EVERY = 500
+"""Steps."""
 
 
 class Run:
     """Model, moving average, optimisers and counters: all that a checkpoint holds."""
 
-    def __init__(self, rate: float, warmup: int, device: torch.device) -> None:
+    def __init__(
+        self, rate: float, warmup: int, device: torch.device, config: ObjectLRMConfig | None = None
+    ) -> None:
         torch.manual_seed(0)
-        self.model = ObjectLRM().to(device)
-        self.average = ObjectLRM().to(device).requires_grad_(False).eval()
+        self.model = ObjectLRM(config).to(device)
+        self.average = ObjectLRM(config).to(device).requires_grad_(False).eval()
         self.average.load_state_dict(self.model.state_dict())
         matrices, others = [], []
         for name, p in self.model.named_parameters():
@@ -113,8 +117,12 @@ def losses(model: ObjectLRM, batch: Batch) -> tuple[Tensor, dict[str, float]]:
 def queried(model: ObjectLRM, planes: Tensor, points: Tensor) -> Tensor:
     """`TriplaneField.raw` for a batch: planes (B, 3, C, P, P), points (B, N, 3) -> (B, N, 4)."""
     grid = torch.stack([points[..., list(pair)] for pair in model.config.rule.axes], 1)  # (B, 3, N, 2)
-    sampled = F.grid_sample(planes.flatten(0, 1), grid.flatten(0, 1)[:, None], align_corners=False)  # (B*3, C, 1, N)
-    features = sampled[:, :, 0].unflatten(0, (-1, 3)).flatten(1, 2).mT  # (B, N, 3 C), planes one after the other
+    sampled = F.grid_sample(
+        planes.flatten(0, 1), grid.flatten(0, 1)[:, None], align_corners=False
+    )  # (B*3, C, 1, N)
+    features = (
+        sampled[:, :, 0].unflatten(0, (-1, 3)).flatten(1, 2).mT
+    )  # (B, N, 3 C), planes one after the other
     return model.decoder(features)
 
 
@@ -130,7 +138,9 @@ def main() -> None:
     arguments.add_argument("--rate", type=float, default=1.5e-3)
     arguments.add_argument("--warmup", type=int, default=300)
     arguments.add_argument("--steps", type=int, default=1_000_000, help="stop at this step")
-    arguments.add_argument("--cooldown", type=int, default=0, help="end with so many steps of falling rate: cooled.pt")
+    arguments.add_argument(
+        "--cooldown", type=int, default=0, help="end with so many steps of falling rate: cooled.pt"
+    )
     arguments.add_argument("--save-every", type=float, default=300, help="seconds")
     arguments.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = arguments.parse_args()
@@ -145,6 +155,8 @@ def main() -> None:
 def train(run: Run, options: argparse.Namespace, checkpoint: Path) -> None:
     """Until `--steps`, or through the cool-down, which starts at the checkpoint and never overwrites it."""
     records, held = Records(options.data, "packs", "procedural"), Records(options.data, "validation")
+    if not len(records):
+        raise SystemExit(f"There are no records in {options.data} yet.")
     last = run.step + options.cooldown if options.cooldown else options.steps
     target = checkpoint.with_name("cooled.pt") if options.cooldown else checkpoint
     saved, recent = time.monotonic(), []
@@ -153,17 +165,23 @@ def train(run: Run, options: argparse.Namespace, checkpoint: Path) -> None:
         rng = np.random.default_rng([1, run.step])
         generator = torch.Generator().manual_seed(run.step)
         batch = on(augmented(records.batch(options.batch, rng), generator), run.device)
-        recent.append(run.advance(batch, min(1.0, (last - run.step) / options.cooldown) if options.cooldown else 1.0))
+        recent.append(
+            run.advance(batch, min(1.0, (last - run.step) / options.cooldown) if options.cooldown else 1.0)
+        )
         run.cpu_seconds += time.process_time() - start
         line = {"step": run.step, "cpu_s": round(run.cpu_seconds), "objects": len(records)}
         if run.step % 50 == 0:
-            note(options.out, line | {key: round(float(np.mean([r[key] for r in recent])), 5) for key in recent[0]})
+            note(
+                options.out,
+                line | {key: round(float(np.mean([r[key] for r in recent])), 5) for key in recent[0]},
+            )
             recent.clear()
         if run.step == last or time.monotonic() - saved > options.save_every:
             run.save(target)
-            note(options.out, line | {"validation": validate(run.average, held)})
             records.refresh()
             saved = time.monotonic()
+        if run.step == last or run.step % VALIDATE_EVERY == 0:
+            note(options.out, line | {"validation": validate(run.average, held)})
 
 
 def note(out: Path, line: dict[str, object]) -> None:

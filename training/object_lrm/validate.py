@@ -15,7 +15,9 @@ GRID = 48
 
 
 @torch.no_grad()
-def validate(model: ObjectLRM, held: Records, count: int = 32, level: float = 0.0, view: int = 0) -> dict[str, float]:
+def validate(
+    model: ObjectLRM, held: Records, count: int = 32, level: float = 0.0, view: int = 0
+) -> dict[str, float]:
     """Means over the first `count` validation objects.
 
     Returns:
@@ -45,7 +47,12 @@ def _one(model: ObjectLRM, record: np.void, level: float, view: int) -> tuple[fl
     elevation = abs(stance.elevation - np.degrees(np.arcsin(np.clip(-up[1], -1, 1))))
     surface = record["surface"].astype(np.float64) @ frame[:, :3].T + frame[:, 3]
     half = np.linalg.norm(frame[0, :3]) / 2
-    return float(iou), f_score(grid_surface(field, level), surface, 0.1 * half), float(colour.abs().mean()), float(elevation)
+    return (
+        float(iou),
+        f_score(grid_surface(field, level), surface, 0.1 * half),
+        float(colour.abs().mean()),
+        float(elevation),
+    )
 
 
 def grid_surface(field, level: float, samples: int = 4000) -> np.ndarray:  # type: ignore[no-untyped-def]

@@ -103,7 +103,9 @@ class ObjectLRM(nn.Module):
         self.encoder.patch_embed["proj"] = nn.Conv2d(4, width, c.encoder.patch, c.encoder.patch)
         self.tokens = nn.Parameter(0.02 * torch.randn(1, 3, width, c.plane, c.plane))
         self.lift = nn.Linear(width, 3 * width)
-        self.blocks = nn.ModuleList(CrossBlock(width, c.heads, width // c.heads, width) for _ in range(c.layers))
+        self.blocks = nn.ModuleList(
+            CrossBlock(width, c.heads, width // c.heads, width) for _ in range(c.layers)
+        )
         self.norm = nn.LayerNorm(width)
         self.upsample = nn.ConvTranspose2d(width, 2 * c.features, c.upsample, c.upsample)
         self.pixels = PixelFeatures(c.features, c.encoder.patch // c.upsample)
@@ -119,19 +121,25 @@ class ObjectLRM(nn.Module):
         seen = torch.cat([(image[:, :3] - 0.5) * 2 * image[:, 3:], image[:, 3:] * 2 - 1], 1)
         image_tokens = self.encoder(seen)  # (B, 1 + M, width)
         side = self.config.plane
-        x = (self.tokens + self.lifted(image_tokens)).permute(0, 1, 3, 4, 2).flatten(1, 3)  # (B, 3 side^2, width)
+        x = (
+            (self.tokens + self.lifted(image_tokens)).permute(0, 1, 3, 4, 2).flatten(1, 3)
+        )  # (B, 3 side^2, width)
         for block in self.blocks:
             x = block(x, image_tokens)
         each = self.norm(x).unflatten(1, (3, side, side)).permute(0, 1, 4, 2, 3)  # (B, 3, width, side, side)
         fine = self.upsample(each.flatten(0, 1)).unflatten(0, (-1, 3))  # (B, 3, 2 features, P, P)
         front = fine[:, 0] + self.pixels(seen)
         fine = torch.cat([front[:, None], fine[:, 1:]], 1)
-        return self.refine(fine.flatten(0, 1)).unflatten(0, (-1, 3)).float(), self.stance_head(image_tokens[:, 0]).float()
+        return self.refine(fine.flatten(0, 1)).unflatten(0, (-1, 3)).float(), self.stance_head(
+            image_tokens[:, 0]
+        ).float()
 
     def lifted(self, image_tokens: Tensor) -> Tensor:
         """Image tokens (B, 1 + M, width) -> what they give to the planes at the start, (B, 3, width, side, side)."""
         side = self.config.plane
-        grid = self.lift(image_tokens[:, 1:]).unflatten(1, (side, side)).flip(1)  # (B, z, x, 3 width), z upwards
+        grid = (
+            self.lift(image_tokens[:, 1:]).unflatten(1, (side, side)).flip(1)
+        )  # (B, z, x, 3 width), z upwards
         front, top, flank = grid.permute(0, 3, 1, 2).chunk(3, 1)  # each (B, width, z, x)
         top = top.mean(2, keepdim=True).expand_as(front)  # rows y, columns x
         flank = flank.mean(3, keepdim=True).expand_as(front)  # rows z, columns y
@@ -160,7 +168,9 @@ class ObjectLRM(nn.Module):
             model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except RuntimeError as error:
             raise InputError(
-                "WEIGHTS_MISMATCH", f"These are not the weights of the bundled model: {error}.", "Install the extension again."
+                "WEIGHTS_MISMATCH",
+                f"These are not the weights of the bundled model: {error}.",
+                "Install the extension again.",
             ) from error
         return model.eval().requires_grad_(False)
 
@@ -179,7 +189,9 @@ class PixelFeatures(nn.Module):
     def __init__(self, features: int, stride: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(4, features, stride + 2, stride, padding=1), nn.SiLU(), nn.Conv2d(features, 2 * features, 3, padding=1)
+            nn.Conv2d(4, features, stride + 2, stride, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(features, 2 * features, 3, padding=1),
         )
 
     def forward(self, image: Tensor) -> Tensor:
