@@ -222,12 +222,10 @@ def test_real_worker_killed_at_ten_random_moments(real_window):
     for _ in range(10):
         window.click_panel_until(IMAGE_TO_MESH, lambda s: s["jobs"])
         state = window.wait(lambda s: s["worker"])
-        worker = state["worker"]
-        ends = time.monotonic() + rng.uniform(0.0, 45.0)
-        while time.monotonic() < ends and state["jobs"][0]["progress"] < 0.85:
-            time.sleep(0.2)
-            state = window.state()
-        stages.append(state["jobs"][0]["stage"])
+        worker, moment = state["worker"], rng.uniform(0.0, 0.9)
+        state = window.wait(lambda s, moment=moment: s["jobs"][0]["progress"] >= moment, seconds=600)
+        time.sleep(rng.uniform(0.0, 1.0))
+        stages.append(f"{state['jobs'][0]['stage']} {100 * state['jobs'][0]['progress']:.0f} %")
         os.kill(worker, signal.SIGKILL)
         state = window.wait(lambda s: s["jobs"] and s["jobs"][0]["state"] == "failed", seconds=15)
         error = state["jobs"][0]["error"]
