@@ -17,7 +17,6 @@ from ..models.convonet import network as convonet
 from ..models.depth_anything.model import DepthAnything
 from ..models.dvr import network as dvr
 from ..models.giraffe import generator as giraffe
-from ..models.loftr.network import LAYOUT as LOFTR_KEYS
 from ..models.loftr.network import LoFTR, LoFTRConfig
 from ..models.lrm.configuration import read_configuration
 from ..models.lrm.openlrm import ENCODERS, OpenLRM, OpenLRMConfig
@@ -94,7 +93,7 @@ def load_network(path: Path, dtype: torch.dtype | None = None) -> tuple[str, nn.
             "NETWORK_MISSING", f"{path.name} is {name}, which this version cannot run.", "Update Maquette."
         )
     try:
-        return name, NETWORKS[name](tensors, Source(path, content.settings, dtype))
+        return name, NETWORKS[name](tensors, Source(path, content.settings, dtype)).eval()
     except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
         raise InputError(
             "WEIGHTS_MISMATCH",
@@ -164,13 +163,6 @@ def _vae(tensors: Weights, source: Source) -> nn.Module:
     return vae_from_public(tensors, config, source.dtype)
 
 
-def _loftr(tensors: Weights, source: Source) -> nn.Module:
-    with torch.device("meta"):
-        network = LoFTR(LOFTR)
-    load_public(network, tensors, LOFTR_KEYS)
-    return network
-
-
 def _convonet(shapes: Shapes, stem: str) -> nn.Module:
     """Resolutions by the published name, otherwise by the depth of the U-Nets, as all public models have them."""
     known = {
@@ -205,7 +197,7 @@ NETWORKS: dict[str, Callable[[Weights, Source], nn.Module]] = {
     "openlrm": _openlrm,
     "zero123": lambda tensors, source: zero123_from_public(tensors, ZERO123, source.dtype),
     "sparseneus": lambda tensors, _: SparseNeuS.from_public(tensors, SPARSENEUS),
-    "loftr": _loftr,
+    "loftr": lambda tensors, _: LoFTR.from_public(tensors, LOFTR),
     "sd_vae": _vae,
     "depth_anything": lambda tensors, source: DepthAnything.from_public(tensors, source.dtype),
     "giraffe": _by_shapes(lambda shapes, _: giraffe.Giraffe(giraffe.config_from(shapes))),
