@@ -177,6 +177,17 @@ class SparseGrid:
         """Interpolated table column 0 -> density per unit length."""
         return functional.softplus(logits * DENSITY_GAIN + DENSITY_SHIFT) * self.unit
 
+    @torch.no_grad()
+    def cell_depths(self) -> Tensor:
+        """(nx * ny * nz,) float32: optical depth of one cell's length at each cell's centre, 0 where it is not occupied."""
+        nx, ny, nz = self.cells.occupied.shape
+        index = self.cells.occupied.flatten().nonzero()[:, 0]
+        centres = torch.stack([index // (ny * nz), index // nz % ny, index % nz], 1) + 0.5
+        logits = interpolate(self.table[:, :1].contiguous(), *self.cells.corners(centres))
+        depths = self.table.new_zeros(nx * ny * nz)
+        depths[index] = self.density(logits[:, 0]) * self.cells.size
+        return depths
+
     def decode(self, composited: Tensor, directions: Tensor) -> Tensor:
         """(R, 3 + F) composited colour and features, (R, 3) directions -> (R, 3) sRGB, not clamped."""
         return composited[:, :3] + self.decoder(composited[:, 3:], directions)

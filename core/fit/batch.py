@@ -72,9 +72,12 @@ class Batch:
         return len(self.samples.ray)
 
 
-def make_batch(cells: Cells, rays: Rays, step: float) -> Batch | None:
-    """March the rays and work out both directions of the interpolation; None if no ray meets an occupied cell."""
-    met, ray, depth = march(cells, rays.origins, rays.directions, step)
+def make_batch(cells: Cells, rays: Rays, step: float, depths: Tensor | None = None) -> Batch | None:
+    """March the rays and work out both directions of the interpolation; None if no ray meets an occupied cell.
+
+    `depths`: see `march`; samples well behind a surface would get no gradient and are left out.
+    """
+    met, ray, depth = march(cells, rays.origins, rays.directions, step, depths)
     if len(met) == 0:
         return None
     rays = rays[met]

@@ -7,8 +7,11 @@ the surface, and everything that no photo shows to be empty counts as inside, so
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as functional
+from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from ..fields.fused import FusedField
@@ -56,9 +59,9 @@ def fuse(
                 max(1, round(camera.width * shrink)), max(1, round(camera.height * shrink))
             )
         _, alpha, depth = render_field(field, camera)
-        maps = torch.from_numpy(depth).to(device), torch.from_numpy(alpha).to(device)
+        maps = [torch.from_numpy(a).to(device) for a in (depth, _facing(depth, camera), _outside(alpha))]
         for points, (total, weight) in zip((near_points, far_points), totals, strict=True):
-            _observe(points, camera, *maps, view.mask is not None, trunc, total, weight)
+            _observe(points, camera, maps, view.mask is not None, trunc, total, weight)
     (near_total, near_weight), (far_total, far_weight) = totals
     coarse = torch.where(far_weight > 0, far_total / far_weight.clamp(min=1e-6), -trunc).reshape(coarse_shape)
     fine_positions = [n - 1 for n in shape]
@@ -104,11 +107,31 @@ def _upsample(coarse: Tensor, shape: torch.Size, last: list[int]) -> Tensor:
     ]
 
 
+def _facing(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+    """(H, W) cosine between the ray and the surface normal of a depth map, from neighbouring depths; 1 at its border."""
+    y, x = np.indices(depth.shape) + 0.5
+    rays = np.stack([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, np.ones_like(x)], -1)
+    points = rays * depth[..., None]
+    normal = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))
+    length = np.linalg.norm(normal, axis=-1) * np.linalg.norm(rays, axis=-1)
+    cosine = np.abs((normal * rays).sum(-1)) / np.maximum(length, 1e-12)
+    whole = ndimage.binary_erosion(depth > 0)
+    return np.where(whole, cosine, 1.0).astype(np.float32)
+
+
+def _outside(alpha: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W) distance in pixels to the outline where alpha is 0.5, of the pixels outside of it; 0 inside."""
+    inside = alpha >= 0.5
+    if not inside.any():
+        return np.full(alpha.shape, float(max(alpha.shape)), np.float32)
+    # Pixels are half a pixel from the outline between them and the first one inside.
+    return np.where(inside, 0.0, ndimage.distance_transform_edt(~inside) - 0.5).astype(np.float32)
+
+
 def _observe(
     points: Tensor,
     camera: Camera,
-    depth: Tensor,
-    alpha: Tensor,
+    maps: list[Tensor],
     has_mask: bool,
     trunc: float,
     total: Tensor,
@@ -116,8 +139,10 @@ def _observe(
 ) -> None:
     """Add what one depth map says of the points to the running weighted sums, in place.
 
-    In front of the surface: the distance to it, truncated. Behind it by more than the truncation: nothing. Where the photo
-    shows background: empty.
+    Near the surface: the distance to it, which is the difference of depths times the cosine at which the ray meets the
+    surface; behind it by more than the truncation: nothing. Where the photo shows background: the distance to the outline,
+    as far as it is from the object at least. (Plain truncation there would let one view beside the outline outvote eight
+    that see the surface half a cell away: objects came out 0.8 pixels too small.)
     """
     matrix = torch.tensor(camera.world_to_cam, dtype=torch.float32, device=points.device)
     local = points @ matrix[:3, :3].T + matrix[:3, 3]
@@ -126,14 +151,13 @@ def _observe(
     y = camera.fy * local[:, 1] / z.clamp(min=1e-9) + camera.cy
     inside = (z > 0) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
     pixel = y.long().clamp(0, camera.height - 1) * camera.width + x.long().clamp(0, camera.width - 1)
-    surface = depth.flatten()[pixel]
-    opacity = alpha.flatten()[pixel]
-    hit = (opacity >= 0.5) & (surface > 0)
-    gap = surface - z
-    counts = inside & hit & (gap > -trunc)
-    total += torch.where(counts, gap.clamp(-trunc, trunc), 0.0)
-    weight += counts
+    surface, facing, outside = (values.flatten()[pixel] for values in maps)
+    gap = (surface - z) * facing
+    counts = inside & (outside == 0) & (surface > 0) & (gap > -trunc)
+    sure = torch.where(counts, facing, 0.0)
+    total += sure * gap.clamp(-trunc, trunc)
+    weight += sure
     if has_mask:
-        empty = inside & (opacity < 0.5)
-        total += torch.where(empty, trunc, 0.0)
+        empty = inside & (outside > 0)
+        total += torch.where(empty, (outside * z / camera.fx).clamp(max=trunc), 0.0)
         weight += empty

@@ -26,18 +26,16 @@ def cell_centres(box: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 
 def visual_hull(
-    views: list[View], box: Tensor, shape: tuple[int, int, int], margin_px: float = 1.5, misses: int = 0
+    views: list[View], box: Tensor, shape: tuple[int, int, int], margin_px: float = 1.5
 ) -> Tensor:
     """Cells that no photo shows to be empty (Laurentini 1994), (nx, ny, nz) bool.
 
     A cell survives if in every photo it projects within `margin_px` plus its own half diagonal of the mask, or outside of
-    the picture, except in at most `misses` photos (masks that were found, not given, err); and a quarter of the photos with
-    masks, two at least, must show it. Views without a mask carve nothing.
+    the picture, and a quarter of the photos with masks, two at least, must show it. Views without a mask carve nothing.
     """
     points = cell_centres(box, shape)
     alive = torch.arange(len(points), device=box.device)
     shown = torch.zeros(len(points), dtype=torch.int16, device=box.device)
-    missed = torch.zeros_like(shown)
     masked = sum(view.mask is not None for view in views)
     half_cell = 0.87 * float((box[1] - box[0]).max()) / max(shape)
     for view in views:
@@ -55,8 +53,7 @@ def visual_hull(
         inside = (depth > 0) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
         seen = grown[y.clamp(0, camera.height - 1), x.clamp(0, camera.width - 1)] > 0.5
         shown[alive[seen & inside]] += 1
-        missed[alive[~seen & inside]] += 1
-        alive = alive[missed[alive] <= misses]
+        alive = alive[seen | ~inside]
     hull = torch.zeros(len(points), dtype=torch.bool, device=box.device)
     hull[alive[shown[alive] >= min(masked, max(2, masked // 4))]] = True
     return hull.reshape(shape)

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
@@ -22,8 +21,9 @@ from ..progress import Progress
 from ..render.samples import ray_weights
 from ..render.volume import camera_rays
 from ..types import View
-from .batch import Batch, Composite, Interpolate, Rays, make_batch
+from .batch import Batch, Composite, Interpolate, Rays
 from .occupancy import grid_shape, grow, refine
+from .supply import BatchSupply
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class FitSettings:
     """Weight of the squared Laplacian of the density column (thin plate): bumps cost, slopes do not."""
     smooth_colour: float = 1e-7
     """The first, for colour and features."""
-    cached_samples: float = 10e6
+    cached_samples: float = 6e6
     """Samples kept ready in memory, about 130 bytes each."""
     batch_samples: int = 350_000
     """Samples per step."""
@@ -117,16 +117,19 @@ def fit_radiance(
         cells = Cells(box.to(device), refine(occupied, shape).to(device))
         table = _first_table(cells, settings) if field is None else _finer_table(field, cells)
         field = SparseGrid(cells, table.requires_grad_(True), decoder)
-        batches = _batches(cells, rays, settings, points * settings.points, device)
-        if not batches:
+        budget = points * settings.points
+        supply = BatchSupply(
+            field, rays, settings.cached_samples, settings.batch_samples, budget, settings.seed
+        )
+        if not supply.ready:
             raise FailedError(
                 "FIT_EMPTY",
                 "Nothing of the object is left in the pictures.",
                 "Check the masks and the region box.",
             )
-        log.info("stage %s: %d vertices, %d batches, %.1f samples a ray", shape, len(cells), len(batches),
-                 sum(b.sample_count for b in batches) / sum(len(b.rays) for b in batches))  # fmt: skip
-        stage = _Stage(field, batches, gains, settings, points * settings.points, last=share == 1.0)
+        log.info("stage %s: %d vertices, %d batches, %.1f samples a ray", shape, len(cells), len(supply.ready),
+                 sum(b.sample_count for b in supply.ready) / sum(len(b.rays) for b in supply.ready))  # fmt: skip
+        stage = _Stage(field, supply, gains, settings, budget, last=share == 1.0)
         for done in stage.steps():
             progress.update(spent + points * done)
         spent += points
@@ -134,8 +137,8 @@ def fit_radiance(
         if preview is not None:
             preview(field)
         if keep > 0:
-            occupied = _still_seen(field, batches, keep).cpu()
-        del batches, stage  # before the next ones are made: they are most of the memory
+            occupied = _still_seen(field, supply.ready, keep).cpu()
+        del supply, stage  # before the next ones are made: they are most of the memory
     decoder.requires_grad_(False)
     assert field is not None
     return field
@@ -154,43 +157,19 @@ def _finer_table(field: SparseGrid, cells: Cells) -> Tensor:
     return field.cells.resample(field.table, cells.positions(), empty)
 
 
-def _batches(
-    cells: Cells, rays: Rays, settings: FitSettings, points: float, device: torch.device
-) -> list[Batch]:
-    """Batches of rays drawn at random until the memory, or half the stage's points, are used up."""
-    step = cells.size
-    order = torch.randperm(len(rays))
-    limit = min(settings.cached_samples, 0.5 * points)
-    per_batch, start, total = 20_000, 0, 0
-    out: list[Batch] = []
-    while start < len(rays) and total < limit:
-        batch = make_batch(cells, _on(rays[order[start : start + per_batch]], device), step)
-        start += per_batch
-        if batch is None:
-            continue
-        out.append(batch)
-        total += batch.sample_count
-        per_batch = int(min(100_000, max(2_000, settings.batch_samples / (total / start))))
-    return out
-
-
-def _on(rays: Rays, device: torch.device) -> Rays:
-    return Rays(*(value.to(device) for value in vars(rays).values()))
-
-
 class _Stage:
     """The optimisation on one grid."""
 
     def __init__(
         self,
         field: SparseGrid,
-        batches: list[Batch],
+        supply: BatchSupply,
         gains: Tensor,
         settings: FitSettings,
         points: float,
         last: bool,
     ) -> None:
-        self.field, self.batches, self.gains, self.settings = field, batches, gains, settings
+        self.field, self.supply, self.gains, self.settings = field, supply, gains, settings
         self.points, self.final_rate = points, 0.05 if last else 0.3
         groups = [
             {"params": [field.table], "rate": settings.rate},
@@ -205,18 +184,16 @@ class _Stage:
 
     def steps(self) -> Iterator[float]:
         """Yield the share of the points spent so far, after each step."""
-        order = np.random.default_rng(self.settings.seed)
         spent = 0.0
-        queue: list[int] = []
-        while spent < self.points:
-            queue = queue or list(order.permutation(len(self.batches)))
-            batch = self.batches[queue.pop()]
+        for batch, left in self.supply:
             share = spent / self.points
             for group in self.optimiser.param_groups:
                 group["lr"] = group["rate"] * self.final_rate**share
-            self._step(batch, smooth=len(queue) % 2 == 0)
+            self._step(batch, smooth=left % 2 == 0)
             spent += batch.sample_count
             yield min(1.0, spent / self.points)
+            if spent >= self.points:
+                return
 
     def _step(self, batch: Batch, smooth: bool) -> None:
         colour, opacity = shade(self.field, batch)

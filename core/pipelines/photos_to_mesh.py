@@ -53,8 +53,6 @@ PLAN = {
     "fusion": 12.0,
     **SURFACE_PLAN,
 }
-MASKS_PER_MISS = 10
-"""Of so many masks that were found, one may err at a place, our choice."""
 POSES_VERSION, FIELD_VERSION = 1, 3
 
 
@@ -67,8 +65,6 @@ class Scene:
     """(2, 3) float32, result's frame."""
     floor: NDArray[np.float64] | None
     """(4,) plane that the object stands on."""
-    misses: int = 0
-    """Photos whose masks may err at a place."""
     region: NDArray[np.float64] | None = None
     """(4, 4) the artist's box (`region_cube`); None: all is kept."""
 
@@ -170,13 +166,11 @@ def _find_object(
     side = WORK_SIDE[settings.quality]
     views = [undistort(by_name[c.name], c, side, (masks or {}).get(c.name)) for c in found.cameras]
     region: ObjectRegion | None = None
-    misses = 0
     if settings.mask_mode == "none":
         for view in views:
             view.mask = None
     elif settings.mask_mode == "auto" and any(view.mask is None for view in views):
         automatic, region = find_masks(views, found.cloud, progress)
-        misses = len(views) // MASKS_PER_MISS
         if region.whole_scene:
             automatic = [None for _ in views]  # type: ignore[misc]
         for view, mask in zip(views, automatic, strict=True):
@@ -197,7 +191,7 @@ def _find_object(
     floor = region.plane if region is not None and not region.whole_scene else None
     if all(view.mask is None for view in views):
         return Scene(views, torch.tensor(start, dtype=torch.float32), None, region=cut)
-    return Scene(views, hull_box(views, start, floor, misses), floor, misses, cut)
+    return Scene(views, hull_box(views, start, floor), floor, cut)
 
 
 def _fit(
@@ -221,7 +215,7 @@ def _fit(
     if stored is not None:
         return FusedField.load(stored / "field.safetensors").to(device)
     shape = grid_shape(scene.box, resolution // 2)
-    occupied = visual_hull(scene.views, scene.box, shape, misses=scene.misses)
+    occupied = visual_hull(scene.views, scene.box, shape)
     floor = None if scene.floor is None else torch.tensor(scene.floor, dtype=torch.float32)
     if floor is not None:
         height = cell_centres(scene.box, shape) @ floor[:3] + floor[3]

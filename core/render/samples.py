@@ -24,11 +24,18 @@ class Samples:
     """(R,) int64: index of its last sample."""
 
 
-def march(cells: Cells, origins: Tensor, directions: Tensor, step: float) -> tuple[Tensor, Tensor, Tensor]:
+OPAQUE = 7.0
+"""Optical depth behind which nothing is seen any more: transmittance 1e-3."""
+
+
+def march(
+    cells: Cells, origins: Tensor, directions: Tensor, step: float, depths: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Samples at regular steps inside occupied cells.
 
     Goes over the ray in strides of four cells on a coarse occupancy first. Steps start where the ray enters the box, at half
-    a step.
+    a step. With `depths`, the optical depth of a step in every cell (linear cell id), a ray ends a stride behind the one
+    in which it became `OPAQUE`; the extra stride leaves room for surfaces that still move.
 
     Returns:
         rays that met an occupied cell (K,) int64, then per sample: index into those K (n,) int64, sorted, and depth (n,).
@@ -47,27 +54,33 @@ def march(cells: Cells, origins: Tensor, directions: Tensor, step: float) -> tup
     fine = max(1, round(stride / step))
     offsets = (torch.arange(fine, device=device) + 0.5) * (stride / fine)
     strides = int(torch.ceil((far - near).clamp(min=0).max() / stride)) if len(origins) else 0
-    rays, depths = [], []
+    rays, distances = [], []
+    stopped = torch.zeros(len(origins), device=device)
+    ended = torch.zeros(len(origins), dtype=torch.bool, device=device)
     for k in range(strides):
         middle = near + (k + 0.5) * stride
         units = (origins + directions * middle[:, None] - low) / stride
         whole = torch.minimum(units.long().clamp(min=0), coarse_shape - 1)
         live = flat[(whole[:, 0] * coarse_shape[1] + whole[:, 1]) * coarse_shape[2] + whole[:, 2]]
-        chosen = (live & (near + k * stride < far)).nonzero()[:, 0]
+        chosen = (live & ~ended & (near + k * stride < far)).nonzero()[:, 0]
         if len(chosen) == 0:
             continue
-        depth = (near[chosen] + k * stride)[:, None] + offsets  # (m, fine)
-        points = origins[chosen, None] + directions[chosen, None] * depth[..., None]
-        hit = cells.is_occupied(cells.cell_units(points.reshape(-1, 3))).reshape(depth.shape)
-        row, column = hit.nonzero(as_tuple=True)
+        distance = (near[chosen] + k * stride)[:, None] + offsets  # (m, fine)
+        points = origins[chosen, None] + directions[chosen, None] * distance[..., None]
+        units = cells.cell_units(points.reshape(-1, 3))
+        hit = cells.is_occupied(units)
+        row, column = hit.reshape(distance.shape).nonzero(as_tuple=True)
         rays.append(chosen[row])
-        depths.append(depth[row, column])
+        distances.append(distance[row, column])
+        if depths is not None:
+            ended = stopped > OPAQUE  # before this stride: one more is kept
+            stopped.index_add_(0, rays[-1], depths[cells.cell_index(units[hit])])
     if not rays:
         nothing = torch.zeros(0, dtype=torch.int64, device=device)
         return nothing, nothing, torch.zeros(0, device=device)
     ray, order = torch.sort(torch.cat(rays), stable=True)
     met, packed = torch.unique_consecutive(ray, return_inverse=True)
-    return met, packed, torch.cat(depths)[order]
+    return met, packed, torch.cat(distances)[order]
 
 
 def pack(ray: Tensor, depth: Tensor, count: int) -> Samples:

@@ -12,6 +12,11 @@ from ..fields.sparse_grid import SparseGrid, interpolate
 from ..types import Camera
 from .samples import Samples, march, pack, ray_weights, segment_sum
 
+SURFACE = 0.75
+"""Transmittance at the surface of a field. Our choice: rays that graze a soft surface meet more of it than those that meet it
+straight on, so the masks hold the grazing ones at the true place and the median of the others lies half a cell too deep;
+at a quarter the two agree (outlines of fused surfaces against outlines of the field: 0.0 pixels, at the median -0.4)."""
+
 
 def camera_rays(camera: Camera, index: Tensor) -> tuple[Tensor, Tensor]:
     """Linear pixel indices (R,) -> origins (R, 3), unit directions (R, 3), float32, result's frame."""
@@ -29,19 +34,20 @@ def render_field(
     """Render a field.
 
     Returns:
-        rgb (H, W, 3) float32 premultiplied by alpha, alpha (H, W) float32, depth (H, W) float32: z-depth where half the light
-        is stopped, 0 where less than half is.
+        rgb (H, W, 3) float32 premultiplied by alpha, alpha (H, W) float32, depth (H, W) float32: z-depth of the surface, where a
+        quarter of the light is stopped; 0 where less is.
     """
     total = camera.width * camera.height
     device = field.table.device
     rgb = torch.zeros(total, 3)
     alpha = torch.zeros(total)
     depth = torch.zeros(total)
+    depths = field.cell_depths()
     forward = torch.tensor(camera.cam_to_world[:3, 2], dtype=torch.float32, device=device)
     for start in range(0, total, chunk):
         index = torch.arange(start, min(total, start + chunk), device=device)
         origins, directions = camera_rays(camera, index)
-        met, ray, distance = march(field.cells, origins, directions, field.cells.size)
+        met, ray, distance = march(field.cells, origins, directions, field.cells.size, depths)
         if len(met) == 0:
             continue
         samples = pack(ray, distance, len(met))
@@ -59,20 +65,20 @@ def render_field(
             field.decode(features, directions).clamp(0, 1).minimum(opacity[:, None].clamp(0, 1)).cpu()
         )
         alpha[index] = opacity.clamp(0, 1).cpu()
-        depth[index] = (_median_depth(samples, transmittance, weights) * (directions @ forward)).cpu()
+        depth[index] = (_surface_depth(samples, transmittance, weights) * (directions @ forward)).cpu()
     shape = (camera.height, camera.width)
     return rgb.reshape(*shape, 3).numpy(), alpha.reshape(shape).numpy(), depth.reshape(shape).numpy()
 
 
-def _median_depth(samples: Samples, transmittance: Tensor, weights: Tensor) -> Tensor:
-    """(R,) distance where transmittance falls to one half, linear between samples; 0 where it never does."""
+def _surface_depth(samples: Samples, transmittance: Tensor, weights: Tensor) -> Tensor:
+    """(R,) distance where transmittance falls to `SURFACE`, linear between samples; 0 where it never does."""
     after = transmittance - weights
-    crossing = (after < 0.5) & (transmittance >= 0.5)
+    crossing = (after < SURFACE) & (transmittance >= SURFACE)
     which = crossing.nonzero()[:, 0]
     before = (which - 1).clamp(min=0)
     same = samples.ray[before] == samples.ray[which]
     step = torch.where(same, samples.depth[which] - samples.depth[before], 0.0)
-    part = (transmittance[which] - 0.5) / (transmittance[which] - after[which]).clamp(min=1e-9)
+    part = (transmittance[which] - SURFACE) / (transmittance[which] - after[which]).clamp(min=1e-9)
     out = torch.zeros(len(samples.first), device=weights.device)
     out[samples.ray[which]] = samples.depth[which] + (part - 0.5) * step.clamp(
         max=2 * step.median() if len(step) else 0
