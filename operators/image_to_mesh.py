@@ -14,8 +14,9 @@ from ..core.jobs.registry import DONE
 from ..core.jobs.request import Request, new_job_folder
 from . import engine, inputs, jobs
 from .masks import save_painted_masks
+from .mesh_settings import mesh_settings
 from .reports import ours, refuse
-from .settings import mesh_settings, scene_state
+from .settings import scene_state
 
 if TYPE_CHECKING:
     from .reports import Outcome

@@ -193,10 +193,10 @@ def test_region_box_reaches_the_settings(scene, module):
     options.region_box.location = (1, 2, 3)
     options.region_box.scale = (2, 1, 0.5)
     bpy.context.view_layer.update()
-    settings = module("operators.settings").mesh_settings(options)
+    settings = module("operators.mesh_settings").mesh_settings(options)
     assert settings.region == pytest.approx((2, 0, 0, 1, 0, 1, 0, 2, 0, 0, 0.5, 3, 0, 0, 0, 1))
     options.use_region = False
-    assert module("operators.settings").mesh_settings(options).region == ()
+    assert module("operators.mesh_settings").mesh_settings(options).region == ()
 
 
 def test_region_box_of_a_moved_result_is_given_back_in_its_world(engine, photos, scene, module, ball_result):
@@ -205,7 +205,7 @@ def test_region_box_of_a_moved_result_is_given_back_in_its_world(engine, photos,
     root = bpy.context.view_layer.objects.active.parent
     bpy.ops.maquette.add_region_box()
     options = scene.maquette.mesh
-    read = module("operators.settings").mesh_settings
+    read = module("operators.mesh_settings").mesh_settings
     before = np.reshape(read(options).region, (4, 4))
     # Half a metre of radius, its middle where world_from_ball puts it; bounds of the turned mesh are a little wider.
     assert before[:3, 3] == pytest.approx((0.3, -0.2, 0.5), abs=0.02)
@@ -235,7 +235,7 @@ def test_region_box_of_a_moved_result_is_given_back_in_its_world(engine, photos,
 def test_every_setting_of_the_dataclass_is_in_the_panel(scene, module):
     """Same names, same defaults, so a command line and a click mean the same."""
     settings = module("core.settings").MeshSettings
-    assert module("operators.settings").mesh_settings(scene.maquette.mesh) == settings()
+    assert module("operators.mesh_settings").mesh_settings(scene.maquette.mesh) == settings()
     shown = set(scene.maquette.mesh.bl_rna.properties.keys())
     assert set(settings.__dataclass_fields__) - {"region"} <= shown
     for item in scene.maquette.mesh.bl_rna.properties:
