@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Dormand-Prince 5(4) with the step control and dense output that Occupancy Flow was published with.
 
-The published tolerance leaves errors of 6e-4 of an object, so the same steps are needed for the same meshes.
+The published tolerance leaves errors of 6e-4 of an object, so the same steps are needed for the same meshes. They can be had
+to rounding only: the first step is so short that its error estimate (1e-9 of the tolerance, squared) is rounding to a
+twentieth, and it sets the length of the second. One unit in the last place of the velocities moves the end by 5e-5.
 """
 
 from __future__ import annotations
