@@ -16,3 +16,9 @@ def node_tree_of(owner: bpy.types.Material | bpy.types.World) -> Any:
     if bpy.app.version < (5, 0, 0):
         owner.use_nodes = True
     return owner.node_tree
+
+
+def hide_uvs(space: Any) -> None:
+    """Keep the active mesh's UVs out of an Image Editor. From 4.5 on a switch is there, as they are drawn while painting."""
+    if bpy.app.version >= (4, 5, 0):
+        space.uv_editor.show_uv = False

@@ -14,6 +14,7 @@ from ..core.cameras.photo_frame import at_most, to_photo, to_view
 from ..core.errors import InputError, MaquetteError
 from . import inputs, jobs
 from .cameras import cameras_of, read_lens
+from .compat import hide_uvs
 from .reports import refuse
 from .settings import camera_info, result_info, scene_state
 from .view_through_photo import result_root
@@ -158,6 +159,7 @@ def _show(context: bpy.types.Context, image: bpy.types.Image) -> None:
     space.image = image
     space.display_channels = "COLOR_ALPHA"
     space.ui_mode = "PAINT"
+    hide_uvs(space)
 
 
 CLASSES = (MAQUETTE_OT_edit_mask,)

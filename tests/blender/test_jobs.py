@@ -282,3 +282,13 @@ def test_masks_are_painted_and_used(k1, engine, photos, scene, module, tmp_path)
     )  # the middle of a bent disk is not quite where its middle is bent to
     assert k1 == 0 or np.linalg.norm(bent - [285, 40]) > 3
     assert abs(black.sum() / disk.sum() - 1) < (0.02 if k1 == 0 else 0.2)
+
+
+def test_uvs_are_hidden_where_there_is_a_switch(addon, module):
+    area = bpy.context.window_manager.windows[0].screen.areas[0]
+    kind, area.type = area.type, "IMAGE_EDITOR"
+    space = area.spaces.active
+    module("operators.compat").hide_uvs(space)
+    assert hasattr(space.uv_editor, "show_uv") == (bpy.app.version >= (4, 5, 0))
+    assert not getattr(space.uv_editor, "show_uv", False)
+    area.type = kind

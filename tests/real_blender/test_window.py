@@ -75,6 +75,9 @@ def test_click_watch_finish_look_undo(window):
     window.key("ctrl+shift+z")
     state = window.wait(lambda s: set(s["objects"]) - set(before["objects"]) == NEW)
     window.shot("5 redone")
+    window.order("bpy.ops.maquette.edit_mask()")
+    time.sleep(2)
+    window.shot("6 mask")
 
 
 def test_cancel_by_button_and_by_escape(window):
