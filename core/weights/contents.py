@@ -55,8 +55,8 @@ def read_contents(path: Path) -> Sorted:
     if path.is_dir():
         flat: dict[str, Any] = {}
         for part in parts_of(path):
-            (group,) = read_contents(part).groups.values()
-            flat |= {f"{part.parent.name}.{key}": value for key, value in group.items()}
+            for group in read_contents(part).groups.values():
+                flat |= {f"{part.parent.name}.{key}": value for key, value in group.items()}
         return Sorted({"": flat})
     return grouped(path, examine(path), lambda value: isinstance(value, Stored))
 

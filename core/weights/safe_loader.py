@@ -64,8 +64,8 @@ def read_checkpoint(path: Path) -> Sorted:
     if path.is_dir():
         flat: dict[str, Tensor] = {}
         for part in parts_of(path):
-            (group,) = read_checkpoint(part).groups.values()
-            flat |= {f"{part.parent.name}.{key}": value for key, value in group.items()}
+            for group in read_checkpoint(part).groups.values():
+                flat |= {f"{part.parent.name}.{key}": value for key, value in group.items()}
         return Sorted({"": flat})
     kind = kind_of(path)
     try:
@@ -105,7 +105,8 @@ def _read_torch(path: Path) -> Any:
                 return foreign_pickle.plain(RestrictedUnpickler(file, TENSORS).load())
         inert = [(Inert, name) for name in sorted(seen) if name.startswith(INERT_MODULES)]
         with torch.serialization.safe_globals([*_numbers(), *inert]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            # Mapped, so that optimiser state and second copies in a file of many gigabytes are never read.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=kind_of(path) == "zip")
     except UnsafePickle as error:
         raise unsafe(path, str(error)) from error
     except pickle.UnpicklingError as error:

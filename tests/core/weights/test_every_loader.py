@@ -470,3 +470,11 @@ def test_generators_of_nvidia_are_read_without_their_source(
     with pytest.raises(InputError) as damage:
         load_network(tmp_path / "half.pkl")
     assert damage.value.code == "WEIGHTS_DAMAGED"
+
+
+def test_a_folder_whose_parts_hold_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "unet").mkdir()
+    torch.save({"epoch": 3}, tmp_path / "unet" / "model.bin")
+    with pytest.raises(InputError) as caught:
+        load_network(tmp_path)
+    assert caught.value.code in ("WEIGHTS_NO_TENSORS", "WEIGHTS_UNKNOWN")
