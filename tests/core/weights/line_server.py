@@ -21,6 +21,7 @@ class LineServer(ThreadingHTTPServer):
         self.manners = list(manners) or ["good"]
         self.requests: list[dict[str, Any]] = []
         self.mark = '"v1"'
+        self.stalled = threading.Event()
         self.ended = threading.Event()
 
     @property
@@ -74,6 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
         if manner == "stalls":
             self.wfile.write(body[: len(body) // 3])
             self.wfile.flush()
+            server.stalled.set()
             server.ended.wait(30)
             return
         if manner == "drips":
