@@ -101,7 +101,7 @@ class ObjectLRM(nn.Module):
         width = c.encoder.width
         self.encoder = VisionTransformer(c.encoder)
         self.encoder.patch_embed["proj"] = nn.Conv2d(4, width, c.encoder.patch, c.encoder.patch)
-        self.tokens = nn.Parameter(0.02 * torch.randn(1, 3, width, c.plane, c.plane))
+        self.tokens = nn.Parameter(torch.zeros(1, 3, width, c.plane, c.plane))
         self.lift = nn.Linear(width, 3 * width)
         self.blocks = nn.ModuleList(
             CrossBlock(width, c.heads, width // c.heads, width) for _ in range(c.layers)
@@ -115,6 +115,31 @@ class ObjectLRM(nn.Module):
         )  # fmt: skip
         self.decoder = PlaneDecoder(3 * c.features, c.hidden, c.hidden_layers, 3, "silu")
         self.stance_head = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 4))
+        self._start()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Tokens of picture and planes start with waves of the coordinates they have, so that attention finds what lies at
+        the same place; blocks start as the identity (our choice: both save a small budget many steps).
+        """
+        side, width = self.config.plane, self.config.encoder.width
+        high, low = (
+            _waves(side, width)[:, None].expand(-1, side, -1),
+            _waves(side, width)[None].expand(side, -1, -1),
+        )
+        none = torch.zeros_like(high)
+        for plane, (column, row) in enumerate(self.config.rule.axes):
+            parts = [none] * 3
+            parts[column], parts[row] = low, high
+            self.tokens[0, plane] = _joined(parts, width).permute(2, 0, 1)
+        picture = [low, none, high.flip(0)]  # x, y, z; rows of the picture run down
+        self.encoder.pos_embed[0, 1:] = _joined(picture, width).flatten(0, 1)
+        for block in self.blocks:
+            for last in (block.attn1.to_out[0], block.attn2.to_out[0], block.ff.net[2]):
+                last.weight.zero_()
+        for block in self.encoder.blocks:
+            block.attn.proj.weight.zero_()
+            block.mlp.fc2.weight.zero_()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """image (B, 4, S, S) straight RGBA 0..1 -> planes (B, 3, features, P, P) and stance (B, 4): up, nearness."""
@@ -181,6 +206,20 @@ class ObjectLRM(nn.Module):
             config = ObjectLRMConfig.from_json(file.metadata()["config"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return cls.from_tensors(tensors, config)
+
+
+def _waves(side: int, width: int) -> Tensor:
+    """(side, width // 6 * 2): sines and cosines of a coordinate -1..1 at the places of `side` tokens."""
+    place = (torch.arange(side) + 0.5) / side * 2 - 1
+    frequency = 2.0 ** torch.linspace(-1, math.log2(side), width // 6) * math.pi / 2
+    angle = place[:, None] * frequency
+    return 0.5 * torch.cat([angle.sin(), angle.cos()], -1)
+
+
+def _joined(parts: list[Tensor], width: int) -> Tensor:
+    """Waves of x, y and z, each (side, side, w) -> (side, side, width)."""
+    waves = torch.cat(parts, -1)
+    return F.pad(waves, (0, width - waves.shape[-1]))
 
 
 class PixelFeatures(nn.Module):
