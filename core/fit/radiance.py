@@ -57,7 +57,7 @@ class FitSettings:
     seed: int = 0
 
 
-STAGES = ((0.25, 0.05, 0.10), (0.5, 0.17, 0.10), (0.75, 0.28, 0.12), (1.0, 0.50, 0.0))
+STAGES = ((0.125, 0.07, 0.10), (0.25, 0.15, 0.10), (0.5, 0.33, 0.10), (1.0, 0.45, 0.0))
 """Per stage: resolution as a share of the last, share of the points, smallest weight on any ray for a cell to stay."""
 
 

@@ -53,7 +53,7 @@ PLAN = {
     "fusion": 12.0,
     **SURFACE_PLAN,
 }
-POSES_VERSION, FIELD_VERSION = 1, 3
+POSES_VERSION, FIELD_VERSION = 1, 4
 
 
 @dataclass
