@@ -134,12 +134,10 @@ class ObjectLRM(nn.Module):
             self.tokens[0, plane] = _joined(parts, width).permute(2, 0, 1)
         picture = [low, none, high.flip(0)]  # x, y, z; rows of the picture run down
         self.encoder.pos_embed[0, 1:] = _joined(picture, width).flatten(0, 1)
-        for block in self.blocks:
-            for last in (block.attn1.to_out[0], block.attn2.to_out[0], block.ff.net[2]):
-                last.weight.zero_()
-        for block in self.encoder.blocks:
-            block.attn.proj.weight.zero_()
-            block.mlp.fc2.weight.zero_()
+        last = ("to_out.0.weight", "ff.net.2.weight", "attn.proj.weight", "mlp.fc2.weight")
+        for name, weight in self.named_parameters():
+            if name.endswith(last):
+                weight.zero_()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """image (B, 4, S, S) straight RGBA 0..1 -> planes (B, 3, features, P, P) and stance (B, 4): up, nearness."""
@@ -235,7 +233,8 @@ class PixelFeatures(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 4, S, S) -> (B, 2 features, P, P)."""
-        return self.layers(image).flip(2)
+        features: Tensor = self.layers(image)
+        return features.flip(2)
 
 
 def crop_picture(rgba: NDArray[np.uint8], side: int = SIDE) -> Tensor:
