@@ -24,8 +24,10 @@ from ..render.rasterize import camera_points, rasterize, spans
 from ..types import Camera
 
 Floats = NDArray[np.float64]
-BLURS = (6.0, 3.0, 1.2)
-"""Standard deviations of the blur in pixels of the window, one round of steps each."""
+_REACH = (1.0, 1.0, 1.0, 2.0, 2.0, 1.5, 4.0)
+"""How much farther each number must go than the first for the outline to move as far, roughly."""
+ROUNDS = ((6.0, 6), (3.0, 8), (1.2, 12))
+"""Standard deviation of the blur in pixels of the window, and steps at most."""
 EXACT_SIDE = 480
 """Long side at which the reported overlap is measured, pixels."""
 
@@ -263,9 +265,9 @@ class _Search:
             for e in settings.elevations
         ]
         numbers = min(starts, key=self.loss) if len(starts) > 1 else starts[0]
-        for count, blur in enumerate(BLURS):
-            self.progress.update(0.9 * count / len(BLURS))
-            numbers = self._steps(numbers, blur)
+        for count, (blur, steps) in enumerate(ROUNDS):
+            self.progress.update(0.9 * count / len(ROUNDS))
+            numbers = self._steps(numbers, blur, steps)
         if settings.polish:
             numbers = self._polished(numbers)
         return numbers
@@ -308,7 +310,7 @@ class _Search:
         out[2] = np.clip(out[2] + size, -1.9, 1.9)
         return out
 
-    def _steps(self, numbers: Floats, blur: float) -> Floats:
+    def _steps(self, numbers: Floats, blur: float, most: int) -> Floats:
         weight = 1.0 / np.sqrt(self.area)
         ties = np.sqrt(2.0 * self.settings.tie) / self.sigma
         pixels = self.orbit.radius_px * self.window.side / self.window.size
@@ -322,7 +324,7 @@ class _Search:
             here = residuals(x)
             columns = []
             for i in range(7):
-                h = step * (1.0 if x[i] + step < self.high[i] else -1.0) * (2.0 if i == 6 else 1.0)
+                h = step * (1.0 if x[i] + step < self.high[i] else -1.0) * _REACH[i]
                 moved = x.copy()
                 moved[i] += h
                 columns.append((residuals(moved) - here) / h)
@@ -331,7 +333,7 @@ class _Search:
         margin = 1e-6
         x = np.clip(numbers, self.low + margin, self.high - margin)
         found = least_squares(
-            residuals, x, slopes, bounds=(self.low, self.high), max_nfev=7, ftol=1e-3, xtol=1e-3
+            residuals, x, slopes, bounds=(self.low, self.high), max_nfev=most, ftol=3e-4, xtol=1e-4
         )
         return np.asarray(found.x)
 

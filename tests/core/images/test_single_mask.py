@@ -80,7 +80,9 @@ def test_rounded_corners_are_no_mask() -> None:
         (drawn(disc(), 1.0), None, "alpha", "NO_ALPHA"),
     ],
 )
-def test_what_shows_no_object_is_told(rgb: np.ndarray, alpha: np.ndarray | None, mode: str, code: str) -> None:
+def test_what_shows_no_object_is_told(
+    rgb: np.ndarray, alpha: np.ndarray | None, mode: str, code: str
+) -> None:
     plane = None if alpha is None else alpha.astype(np.float32)
     with pytest.raises(InputError) as caught:
         object_mask("odd.png", rgb.astype(np.float32), plane, Progress(), mode)
