@@ -23,7 +23,7 @@ def _pipeline(module: str) -> Pipeline:
 
 
 PIPELINES: dict[str, Pipeline] = {
-    "mesh": _pipeline("photos_to_mesh"),
+    "mesh": _pipeline("mesh"),
     "poses": _pipeline("poses"),
     "extract": _pipeline("extract"),
     "bake": _pipeline("bake"),

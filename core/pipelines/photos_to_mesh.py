@@ -19,7 +19,7 @@ from ..fit.bounds import box_around, focus_box, hull_box, region_cube, scene_box
 from ..fit.fusion import fuse
 from ..fit.occupancy import cell_centres, grid_shape, visual_hull
 from ..fit.radiance import FitSettings, fit_radiance
-from ..images.load import distinct_photos, open_photos
+from ..images.load import distinct_photos
 from ..images.mask_files import read_masks, save_masks
 from ..images.masks import find_masks
 from ..images.region import ObjectRegion
@@ -69,13 +69,14 @@ class Scene:
     """(4, 4) the artist's box (`region_cube`); None: all is kept."""
 
 
-def run(request: Request, folder: Path, progress: Progress) -> Result:
+def run(request: Request, folder: Path, progress: Progress, photos: list[Photo]) -> Result:
     """Photos to a textured mesh.
 
     Args:
-        request: inputs are photos or folders; settings are those of `MeshSettings`.
+        request: settings are those of `MeshSettings`; its inputs are `photos`.
         folder: receives the files of the Result.
         progress: plan and stages are set here.
+        photos: two or more.
 
     Raises:
         InputError, MissingError, FailedError, Cancelled: see the stages.
@@ -84,8 +85,6 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
     device = pick_device(settings.device)
     progress.set_plan(PLAN)
     with progress.stage("load"):
-        photos = open_photos([Path(path) for path in request.inputs], progress)
-        _refuse_single(photos, settings)
         photos = distinct_photos(photos, progress)
         masks = read_masks(Path(settings.masks), photos, progress) if settings.masks else None
     with progress.stage("cameras"):
@@ -114,19 +113,6 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
         )
     add_to_result(result, made)
     return result
-
-
-def _refuse_single(photos: list[Photo], settings: MeshSettings) -> None:
-    if len(photos) < 2:
-        raise InputError(
-            "ONE_PHOTO",
-            "A mesh from photos needs several photos from different sides; only one was given.",
-            "Add photos (20 to 40 around the object are best), or use a method for a single picture when its model is installed.",
-        )
-    if settings.method not in ("auto", "photos"):
-        raise InputError(
-            "METHOD_MISSING", f"The method {settings.method} is not there yet.", "Use auto or photos."
-        )
 
 
 def _find_cameras(
