@@ -65,6 +65,8 @@ def refine_to_mask(
     """
     settings, progress = settings or RefinementSettings(), progress or Progress()
     rays = _Rays.of(camera.resized(mask.shape[1], mask.shape[0]), mask, field, settings)
+    if not len(rays.solid):
+        return field
     level = raw_level(field.rule)
     first = field.planes.detach().clone()
     spread = float(first.std())
@@ -78,8 +80,6 @@ def refine_to_mask(
         if step % 15 == 0:  # rays that are wrong, or near to it, are asked more often
             with torch.no_grad():
                 weights = (rays.wrong(moved, level, settings.margin).cpu() + 0.05).clamp(max=1.0)
-        if len(weights) == 0:
-            break
         chosen = torch.multinomial(weights, settings.rays, replacement=True, generator=generator).to(
             first.device
         )

@@ -61,21 +61,26 @@ def object_mask(name: str, rgb: Map, alpha: Map | None, progress: Progress, mode
     if alpha is not None and (
         mode == "alpha" or float((alpha > 0.5).mean()) <= MOST
     ):  # else rounded corners and the like
-        return _checked(name, alpha)
+        return checked(name, alpha)
     if mode == "alpha":
         raise InputError("NO_ALPHA", f"{name} has no alpha.", "Let the mask be found (auto), or paint one.")
     if float(np.ptp(rgb.reshape(-1, 3), axis=0).max()) < 0.04:
         raise InputError("NO_FOREGROUND", f"{name} shows one colour and no object.", MARK)
     plain = _before_plain(rgb)
     if plain is not None:
-        return _checked(name, plain)
+        return checked(name, plain)
     progress.warning(f"The object in {name} was told from its background by colour; check its outline.")
-    return _checked(name, _grab_cut(rgb))
+    return checked(name, _grab_cut(rgb))
 
 
-def _checked(name: str, mask: Map) -> Map:
+def checked(name: str, mask: Map, most: float = MOST) -> Map:
+    """The mask, if it shows an object that covers at most the share `most` of its picture.
+
+    Raises:
+        InputError: NO_FOREGROUND.
+    """
     share = float((mask > 0.5).mean())
-    if not LEAST <= share <= MOST:
+    if not LEAST <= share <= most:
         what = (
             "no object" if share < LEAST else "nothing but the object, or no background that differs from it"
         )

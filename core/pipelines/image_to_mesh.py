@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..cameras.orbit import centred
 from ..errors import FailedError
 from ..fields.cut import CutField
 from ..fields.field import Field
@@ -20,10 +21,10 @@ from ..fit.bounds import region_cube
 from ..fit.silhouette_refinement import RefinementSettings, refine_to_mask
 from ..images.load import read_pixels
 from ..images.mask_files import read_masks, save_masks
-from ..images.single_mask import check_size, object_mask
+from ..images.single_mask import check_size, checked, object_mask
 from ..jobs.request import Request
 from ..models.lrm.one_picture import Reconstruction, reconstruct
-from ..poses.silhouette_camera import SilhouetteFit, SilhouetteSettings, centred, fit_camera
+from ..poses.silhouette_camera import SilhouetteFit, SilhouetteSettings, fit_camera
 from ..progress import Progress
 from ..results import Result
 from ..settings import MeshSettings
@@ -123,12 +124,11 @@ def standing(
 def _masked(photo: Photo, settings: MeshSettings, progress: Progress) -> Picture:
     check_size(photo.name, photo.width, photo.height)
     rgb, alpha = read_pixels(photo, WORK_SIDE)
-    mode = settings.mask_mode
     if settings.masks:
         given = read_masks(Path(settings.masks), [photo], progress)[photo.name]
-        alpha = np.asarray(cv2.resize(given, rgb.shape[1::-1], interpolation=cv2.INTER_AREA), np.float32)
-        mode = "alpha"
-    return Picture(photo, rgb, object_mask(photo.name, rgb, alpha, progress, mode))
+        mask = np.asarray(cv2.resize(given, rgb.shape[1::-1], interpolation=cv2.INTER_AREA), np.float32)
+        return Picture(photo, rgb, checked(photo.name, mask, most=1.0))
+    return Picture(photo, rgb, object_mask(photo.name, rgb, alpha, progress, settings.mask_mode))
 
 
 def _draft(field: TriplaneField, progress: Progress) -> Mesh:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, minimize
 
-from ..cameras.rotations import from_axis_angle, turning
+from ..cameras.orbit import Orbit
 from ..errors import InputError
 from ..progress import Progress
 from ..render.rasterize import camera_points, rasterize, spans
@@ -26,8 +26,8 @@ from ..types import Camera
 Floats = NDArray[np.float64]
 _REACH = (1.0, 1.0, 1.0, 2.0, 2.0, 1.5, 4.0)
 """How much farther each number must go than the first for the outline to move as far, roughly."""
-ROUNDS = ((6.0, 6), (3.0, 8), (1.2, 12))
-"""Standard deviation of the blur in pixels of the window, and steps at most."""
+_FLAT = (0, 1, 2, 5)
+"""Numbers that only move the picture in its plane."""
 EXACT_SIDE = 480
 """Long side at which the reported overlap is measured, pixels."""
 
@@ -130,67 +130,6 @@ def overlap(
 
 
 @dataclass(frozen=True)
-class Orbit:
-    """Cameras around a point, by seven numbers that are all 0 for the start camera.
-
-    The numbers: right and down in the picture (in radii of the object there), logarithm of the size; azimuth to the
-    camera's right, elevation and roll in radians; logarithm of the distance with the size in the picture held.
-    """
-
-    start: Camera
-    anchor: Floats
-    """(3,) the point, world."""
-    looking: Floats
-    """(3, 3) camera axes in the world if it looked straight at the point."""
-    distance: float
-    pixel: Floats
-    """(2,) where the point shows."""
-    radius: float
-    """Of the object around the point."""
-
-    @classmethod
-    def of(cls, start: Camera, anchor: Floats, radius: float) -> Orbit:
-        """Raises InputError BEHIND_CAMERA where the point is not before the camera."""
-        (pixel,), (depth,) = start.project(anchor[None])
-        if depth <= 0:
-            raise InputError(
-                "BEHIND_CAMERA", "The object lies behind the camera.", "Turn the camera towards the object."
-            )
-        rotation = start.cam_to_world[:3, :3]
-        offset = anchor - start.centre
-        looking = rotation @ turning(np.array([0.0, 0.0, 1.0]), rotation.T @ offset)
-        return cls(start, anchor, looking, float(np.linalg.norm(offset)), pixel, radius)
-
-    @property
-    def radius_px(self) -> float:
-        """Of the object in the picture."""
-        return self.start.fx * self.radius / self.distance
-
-    def camera(self, numbers: Floats) -> Camera:
-        """The camera of seven numbers."""
-        right, down, size, azimuth, elevation, roll, nearness = numbers
-        turn = from_axis_angle([0.0, -azimuth, 0.0]) @ from_axis_angle([-elevation, 0.0, 0.0])
-        looking = self.looking @ turn @ from_axis_angle([0.0, 0.0, roll])
-        distance = self.distance * np.exp(nearness)
-        zoom = np.exp(size + nearness)
-        start = self.start
-        fx, fy = start.fx * zoom, start.fy * zoom
-        pixel = self.pixel + self.radius_px * np.array([right, down])
-        ray = np.array([(pixel[0] - start.cx) / fx, (pixel[1] - start.cy) / fy, 1.0])
-        pose = np.eye(4)
-        pose[:3, :3] = looking @ turning(np.array([0.0, 0.0, 1.0]), ray).T
-        pose[:3, 3] = self.anchor - distance * looking[:, 2]
-        return replace(start, fx=float(fx), fy=float(fy), cam_to_world=pose)
-
-
-def centred(camera: Camera, anchor: Floats) -> Camera:
-    """The same view of the surroundings of a point with the principal point in the middle of the picture, as photos have it."""
-    orbit = Orbit.of(camera, anchor, 1.0)
-    middle = replace(camera, cx=camera.width / 2, cy=camera.height / 2)
-    return replace(orbit, start=middle).camera(np.zeros(7))
-
-
-@dataclass(frozen=True)
 class _Window:
     """A square piece of the picture, drawn at `side` pixels."""
 
@@ -233,6 +172,18 @@ class _Window:
         return np.asarray(cv2.resize(large, (self.side, self.side), interpolation=cv2.INTER_AREA), np.float32)
 
 
+class _Piece:
+    """What the mask shows in the window at one size."""
+
+    def __init__(self, mask: NDArray[np.float32], side: int) -> None:
+        self.window = _Window.around(mask, side)
+        self.wanted = self.window.cut(mask)
+        self.inside = self.window.cut(np.ones_like(mask))  # what lies beyond the picture is not known
+        self.area = float(self.wanted.sum())
+        self.scale = side / self.window.size
+        """Pixels of the window per pixel of the picture."""
+
+
 class _Search:
     """Silhouettes of a stand-in in a window, and the numbers that bring them over the mask."""
 
@@ -246,10 +197,7 @@ class _Search:
     ) -> None:
         self.vertices, self.faces = mesh
         self.orbit, self.settings, self.progress = orbit, settings, progress
-        self.window = _Window.around(mask, settings.side)
-        self.wanted = self.window.cut(mask)
-        self.inside = self.window.cut(np.ones_like(mask))  # what lies beyond the picture is not known
-        self.area = float(self.wanted.sum())
+        self.coarse, self.fine = _Piece(mask, settings.side // 2), _Piece(mask, settings.side)
         sigmas = [settings.sigma_azimuth, settings.sigma_elevation, settings.sigma_roll]
         self.sigma = np.array([*np.radians(sigmas), settings.sigma_distance])
         # Nearer than the object's own ball the mesh would reach behind the camera.
@@ -258,33 +206,26 @@ class _Search:
         self.high = np.array([np.inf, np.inf, 2.0, np.pi, 1.5, 1.5, 2.0])
 
     def solve(self) -> Floats:
+        """The seven numbers."""
         settings = self.settings
         starts = [
             self._placed(np.array([0, 0, 0, np.radians(a), np.radians(e), 0, 0], np.float64))
             for a in settings.azimuths
             for e in settings.elevations
         ]
-        numbers = min(starts, key=self.loss) if len(starts) > 1 else starts[0]
-        for count, (blur, steps) in enumerate(ROUNDS):
-            self.progress.update(0.9 * count / len(ROUNDS))
-            numbers = self._steps(numbers, blur, steps)
-        if settings.polish:
-            numbers = self._polished(numbers)
-        return numbers
+        numbers = starts[0] if len(starts) == 1 else min(starts, key=lambda x: self.loss(self.coarse, x))
+        for piece, blur, steps in (
+            (self.coarse, 3.0, 6),
+            (self.coarse, 1.5, 8),
+            (self.fine, 1.2, 12),
+        ):
+            numbers = self._steps(piece, numbers, blur, steps)
+        return self._polished(numbers) if settings.polish else numbers
 
-    def drawn(self, numbers: Floats) -> NDArray[np.float32]:
-        """Silhouette in the window, (side, side) 0..1, four samples a pixel; nothing beyond the picture's border."""
+    def drawn(self, piece: _Piece, numbers: Floats) -> NDArray[np.float32]:
+        """Silhouette in the window, (side, side) 0..1, four samples a pixel."""
         self.progress.check()
-        return self._coverage(self.window.of(self.orbit.camera(numbers))) * self.inside
-
-    def loss(self, numbers: Floats) -> float:
-        """1 - overlap, and what it costs to leave the start."""
-        drawn = self.drawn(numbers)
-        overlap = np.minimum(drawn, self.wanted).sum() / max(np.maximum(drawn, self.wanted).sum(), 1e-6)
-        tied = numbers[3:] / self.sigma
-        return float(1.0 - overlap + self.settings.tie * (tied @ tied))
-
-    def _coverage(self, camera: Camera) -> NDArray[np.float32]:
+        camera = piece.window.of(self.orbit.camera(numbers))
         fine = camera.resized(2 * camera.width, 2 * camera.height)
         points = camera_points(self.vertices, fine)
         inverse = 1.0 / points[:, 2].clamp_min(1e-6)
@@ -297,37 +238,46 @@ class _Search:
         sides = (camera.height, 2, camera.width, 2)
         return np.asarray(covered.reshape(sides).mean((1, 3)).numpy(), np.float32)
 
+    def loss(self, piece: _Piece, numbers: Floats) -> float:
+        """1 - overlap, and what it costs to leave the start."""
+        drawn = self.drawn(piece, numbers) * piece.inside
+        overlap = np.minimum(drawn, piece.wanted).sum() / max(np.maximum(drawn, piece.wanted).sum(), 1e-6)
+        tied = numbers[3:] / self.sigma
+        return float(1.0 - overlap + self.settings.tie * (tied @ tied))
+
     def _placed(self, numbers: Floats) -> Floats:
         """Moved and scaled so that the silhouette's frame is that of the mask."""
-        wanted, drawn = _frame(self.wanted), _frame(self.drawn(numbers))
+        wanted, drawn = _frame(self.coarse.wanted), _frame(self.drawn(self.coarse, numbers))
         if drawn is None or wanted is None:
             return numbers
-        pixels = self.orbit.radius_px * self.window.side / self.window.size
-        shift = ((wanted[0] + wanted[1]) - (drawn[0] + drawn[1])) / 2 / pixels
+        shift = ((wanted[0] + wanted[1]) - (drawn[0] + drawn[1])) / 2
         size = np.log(np.linalg.norm(wanted[1] - wanted[0]) / np.linalg.norm(drawn[1] - drawn[0]))
         out = numbers.copy()
-        out[:2] += shift
+        out[:2] += shift / (self.orbit.radius_px * self.coarse.scale)
         out[2] = np.clip(out[2] + size, -1.9, 1.9)
         return out
 
-    def _steps(self, numbers: Floats, blur: float, most: int) -> Floats:
-        weight = 1.0 / np.sqrt(self.area)
+    def _steps(self, piece: _Piece, numbers: Floats, blur: float, most: int) -> Floats:
+        """Levenberg-Marquardt steps; the slopes of place, size and roll are those of the drawn picture itself."""
+        weight = 1.0 / np.sqrt(piece.area)
         ties = np.sqrt(2.0 * self.settings.tie) / self.sigma
-        pixels = self.orbit.radius_px * self.window.side / self.window.size
-        step = 0.5 * blur / pixels  # moves the outline by half the blur
+        step = 0.5 * blur / (self.orbit.radius_px * piece.scale)  # moves the outline by half the blur
+
+        def blurred(plane: NDArray[np.float32]) -> Floats:
+            return weight * cv2.GaussianBlur(plane * piece.inside, (0, 0), blur).ravel().astype(np.float64)
 
         def residuals(x: Floats) -> Floats:
-            difference = cv2.GaussianBlur(self.drawn(x) - self.wanted * self.inside, (0, 0), blur)
-            return np.concatenate([weight * difference.ravel().astype(np.float64), ties * x[3:]])
+            return np.concatenate([blurred(self.drawn(piece, x) - piece.wanted), ties * x[3:]])
 
         def slopes(x: Floats) -> Floats:
-            here = residuals(x)
+            here = self.drawn(piece, x)
             columns = []
-            for i in range(7):
-                h = step * (1.0 if x[i] + step < self.high[i] else -1.0) * _REACH[i]
-                moved = x.copy()
-                moved[i] += h
-                columns.append((residuals(moved) - here) / h)
+            for i, reach in enumerate(_REACH):
+                h = step * reach * (1.0 if x[i] + step * reach < self.high[i] else -1.0)
+                change = np.zeros(7)
+                change[i] = h
+                moved = self._moved(piece, here, x, i, h) if i in _FLAT else self.drawn(piece, x + change)
+                columns.append(np.concatenate([blurred(moved - here) / h, ties * change[3:] / h]))
             return np.stack(columns, 1)
 
         margin = 1e-6
@@ -337,12 +287,30 @@ class _Search:
         )
         return np.asarray(found.x)
 
+    def _moved(
+        self, piece: _Piece, drawn: NDArray[np.float32], numbers: Floats, which: int, amount: float
+    ) -> NDArray[np.float32]:
+        """A silhouette shifted, scaled or rolled in the picture: what drawing it anew would show, nearly."""
+        unit = self.orbit.radius_px
+        pixel = self.orbit.pixel + unit * numbers[:2] - [piece.window.left, piece.window.top]
+        centre = pixel * piece.scale - 0.5
+        linear = np.eye(2)
+        shift = np.zeros(2)
+        if which < 2:
+            shift[which] = amount * unit * piece.scale
+        elif which == 2:
+            linear *= np.exp(amount)
+        else:  # the camera rolls one way, its picture the other
+            linear = np.array([[np.cos(amount), np.sin(amount)], [-np.sin(amount), np.cos(amount)]])
+        move = np.concatenate([linear, (centre - linear @ centre + shift)[:, None]], 1)
+        return np.asarray(cv2.warpAffine(drawn, move, drawn.shape[::-1], flags=cv2.INTER_LINEAR), np.float32)
+
     def _polished(self, numbers: Floats) -> Floats:
         simplex = numbers + np.concatenate(
             [np.zeros((1, 7)), np.diag([0.01, 0.01, 0.01, 0.04, 0.04, 0.02, 0.06])]
         )
         found = minimize(
-            lambda x: self.loss(np.clip(x, self.low, self.high)),
+            lambda x: self.loss(self.fine, np.clip(x, self.low, self.high)),
             numbers,
             method="Nelder-Mead",
             options={
@@ -352,7 +320,7 @@ class _Search:
                 "xatol": 1e-4,
             },
         )
-        return np.clip(found.x, self.low, self.high) if found.fun < self.loss(numbers) else numbers
+        return np.clip(found.x, self.low, self.high) if found.fun < self.loss(self.fine, numbers) else numbers
 
 
 def _frame(plane: NDArray[np.float32]) -> tuple[Floats, Floats] | None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from maquette.core.cameras.orbit import Orbit, centred
 from maquette.core.cameras.rotations import angle_deg, from_axis_angle
 from maquette.core.errors import InputError
-from maquette.core.poses.silhouette_camera import Orbit, SilhouetteSettings, centred, fit_camera
+from maquette.core.poses.silhouette_camera import SilhouetteSettings, fit_camera
 from maquette.core.render.rasterize import rasterize
 from maquette.core.types import Camera
 
