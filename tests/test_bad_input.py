@@ -77,7 +77,7 @@ def test_no_image_and_a_missing_one(tmp_path: Path) -> None:
 
 
 def test_one_photo_is_told_which_path_takes_it(tmp_path: Path) -> None:
-    run = _mesh(tmp_path / "out", _photo(tmp_path / "a.jpg", 0))
+    run = _mesh(tmp_path / "out", _photo(tmp_path / "a.jpg", 0), "--method", "photos")
     _refused(run, tmp_path / "out", "ONE_PHOTO")
     assert "single picture" in run.report["error"]["remedy"]
 

@@ -42,6 +42,9 @@ WORK_SIDE = 1024
 """Long side at which the picture is masked and given to the model, pixels."""
 DRAFT = 64
 """Cells along the box for the mesh that the camera is solved with."""
+TIED = SilhouetteSettings(sigma_azimuth=4.0, sigma_elevation=6.0, sigma_roll=4.0)
+"""All these models make the object as the picture's camera sees it, so its direction is nearly known; its distance and lens
+are what they fix beforehand and what has to be solved."""
 GOOD_OVERLAP = 0.9
 """A camera with less is doubtful."""
 STEPS = {"draft": 0, "normal": 45, "high": 90}
@@ -152,8 +155,7 @@ def _draft(field: TriplaneField, progress: Progress) -> Mesh:
 def _line_up(draft: Mesh, picture: Picture, start: Camera, progress: Progress) -> SilhouetteFit:
     """The camera of the working picture, its principal point in the middle as in photos."""
     anchor = 0.5 * (draft.vertices.min(0).astype(np.float64) + draft.vertices.max(0))
-    settings = SilhouetteSettings(elevations=(0.0, 15.0, 30.0, -10.0))
-    fit = fit_camera(draft.vertices, draft.faces, picture.mask, centred(start, anchor), settings, progress)
+    fit = fit_camera(draft.vertices, draft.faces, picture.mask, centred(start, anchor), TIED, progress)
     log.info("silhouette %.3f, model's own camera %.3f, turned %s", fit.iou, fit.start_iou, fit.turned_deg)
     return fit
 
