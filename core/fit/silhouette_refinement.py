@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -39,6 +39,8 @@ class RefinementSettings:
     """Pixels of the square window around the object whose rays are looked at."""
     rate: float = 0.04
     """Step size in standard deviations of the planes."""
+    thin: float = 0.5
+    """Weight against filling a ray of the object beyond the place where it meets the surface: what is missing is added thinly."""
     margin: float = 0.5
     """How far beyond the surface's level raw values are pushed, in their own units (logits, logarithms of density)."""
     tie: float = 0.3
@@ -68,6 +70,8 @@ def refine_to_mask(
     if not len(rays.solid):
         return field
     level = raw_level(field.rule)
+    with torch.no_grad():
+        rays = replace(rays, empty=rays.values(field, level) < 0)
     first = field.planes.detach().clone()
     spread = float(first.std())
     planes = first.clone().requires_grad_()
@@ -79,11 +83,11 @@ def refine_to_mask(
         progress.update(step / settings.steps)
         if step % 15 == 0:  # rays that are wrong, or near to it, are asked more often
             with torch.no_grad():
-                weights = (rays.wrong(moved, level, settings.margin).cpu() + 0.05).clamp(max=1.0)
+                weights = (rays.wrong(moved, level, settings).cpu() + 0.05).clamp(max=1.0)
         chosen = torch.multinomial(weights, settings.rays, replacement=True, generator=generator).to(
             first.device
         )
-        loss = rays.part(chosen).wrong(moved, level, settings.margin).mean()
+        loss = rays.part(chosen).wrong(moved, level, settings).mean()
         loss = loss + settings.tie * ((planes - first) / spread).square().mean()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -107,6 +111,8 @@ class _Rays:
     """(R, S, 3) float32."""
     solid: Tensor
     """(R,) bool: object."""
+    empty: Tensor
+    """(R, S) bool: outside the surface at first."""
 
     @classmethod
     def of(
@@ -137,14 +143,23 @@ class _Rays:
         return cls(
             torch.tensor(points, dtype=torch.float32, device=device),
             torch.tensor(value[sure] > 0.5, device=device),
+            torch.zeros(points.shape[:2], dtype=torch.bool, device=device),
         )
 
     def part(self, index: Tensor) -> _Rays:
-        return _Rays(self.points[index], self.solid[index])
+        """Those of a list of numbers."""
+        return _Rays(self.points[index], self.solid[index], self.empty[index])
 
-    def wrong(self, field: TriplaneField, level: float, margin: float) -> Tensor:
+    def values(self, field: TriplaneField, level: float) -> Tensor:
+        """(R, S) raw values, positive inside."""
+        return field.raw(self.points.flatten(0, 1))[:, 0].view(self.points.shape[:2]) - level
+
+    def wrong(self, field: TriplaneField, level: float, settings: RefinementSettings) -> Tensor:
         """(R,) how far each ray is from being right by the margin, 0 where it is."""
-        raw = field.raw(self.points.flatten(0, 1))[:, 0].view(self.solid.shape[0], -1) - level
-        meets = torch.relu(margin - raw.amax(1))
-        misses = torch.relu(raw + margin).topk(4, dim=1).values.mean(1)
-        return torch.where(self.solid, meets, misses)
+        raw = self.values(field, level)
+        densest = raw.argmax(1, keepdim=True)
+        meets = torch.relu(settings.margin - raw.gather(1, densest)[:, 0])
+        elsewhere = (torch.arange(raw.shape[1], device=raw.device) - densest).abs() > 1
+        filled = (torch.relu(raw) * (self.empty & elsewhere)).sum(1) / 4
+        misses = torch.relu(raw + settings.margin).topk(4, dim=1).values.mean(1)
+        return torch.where(self.solid, meets + settings.thin * filled, misses)
