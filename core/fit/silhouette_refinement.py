@@ -37,13 +37,13 @@ class RefinementSettings:
     """Per ray, from where it enters the field's box to where it leaves."""
     side: int = 80
     """Pixels of the square window around the object whose rays are looked at."""
-    rate: float = 0.04
+    rate: float = 0.02
     """Step size in standard deviations of the planes."""
     thin: float = 0.5
     """Weight against filling a ray of the object beyond the place where it meets the surface: what is missing is added thinly."""
-    margin: float = 0.5
+    margin: float = 0.25
     """How far beyond the surface's level raw values are pushed, in their own units (logits, logarithms of density)."""
-    tie: float = 0.3
+    tie: float = 3.0
     """Weight of the squared distance from the first planes, in variances."""
     seed: int = 0
     """Of the choice of rays."""
