@@ -90,7 +90,7 @@ def weights() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     image = crop_picture(ellipse())
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
-    for _ in range(250):
+    for _ in range(200):
         planes, stance = model(image[None])
         points = torch.rand(1024, 3, generator=generator) * 2 - 1
         raw = model.field_of(planes[0]).raw(points)
@@ -114,7 +114,7 @@ def tiny(no_models: Path, weights: dict[str, torch.Tensor]) -> Path:
 
 
 def mesh(picture: Path, out: Path, **settings: object) -> dict:
-    values = asdict(MeshSettings(quality="draft", texture_size=256, **settings))  # type: ignore[arg-type]
+    values = asdict(MeshSettings(resolution=64, face_budget=8000, texture_size=256, **settings))  # type: ignore[arg-type]
     execute(Request("mesh", (str(picture),), values, str(out)), Progress(), PIPELINES)
     return json.loads((out / "scene.json").read_text())
 
@@ -137,8 +137,10 @@ def test_a_picture_becomes_a_standing_textured_mesh_with_its_camera(
     assert camera.view is not None
     assert (camera.source.width, camera.source.height) == (400, 320)
     assert (camera.source.cx, camera.source.cy) == (200, 160)
-    assert camera.metrics["silhouette_iou"] >= scene["metrics"]["model_camera_iou"] - 0.05
-    assert camera.metrics["photo_psnr"] > 20
+    before, solved = scene["metrics"]["model_camera_iou"], scene["metrics"]["solved_camera_iou"]
+    assert before + 0.02 < solved < camera.metrics["silhouette_iou"] - 0.03  # camera, then field
+    assert camera.metrics["silhouette_iou"] > 0.93
+    assert camera.metrics["photo_psnr"] > 15
     assert (out / camera.image).is_file()
     assert (scene["method"], scene["model"]["licence"]) == ("lrm", "CC0-1.0")
     assert scene["points"] is None
@@ -149,19 +151,9 @@ def test_a_picture_becomes_a_standing_textured_mesh_with_its_camera(
     field = load_field(out / "field.safetensors")
     assert float(field.level) == pytest.approx(float(field.rule.level))  # type: ignore[attr-defined]
     again = tmp_path / "again"
-    settings = {"resolution": 48, "texture_size": 256, "quality": "draft"}
+    settings = {"resolution": 32, "texture_size": 256, "quality": "draft"}
     execute(Request("extract", (str(out),), settings, str(again)), Progress(), PIPELINES)
     assert 0 < len(read_mesh(again / "mesh.npz").faces) < len(made.faces)
-
-
-def test_refinement_brings_the_outline_nearer(tiny: Path, picture: Path, tmp_path: Path) -> None:
-    plain = mesh(picture, tmp_path / "plain")["metrics"]
-    values = asdict(MeshSettings(quality="normal", texture_size=256, resolution=96, face_budget=20_000))
-    out = tmp_path / "refined"
-    execute(Request("mesh", (str(picture),), values, str(out)), Progress(), PIPELINES)
-    refined = read_result(out).metrics
-    assert refined["solved_camera_iou"] == plain["solved_camera_iou"]
-    assert refined["silhouette_iou"] > plain["silhouette_iou"] + 0.02
 
 
 def test_without_a_model_the_way_out_is_told(no_models: Path, picture: Path, tmp_path: Path) -> None:
