@@ -94,12 +94,12 @@ def run(request: Request, folder: Path, progress: Progress, photo: Photo) -> Res
     with progress.stage("camera"):
         draft = _draft(made.field, progress)
         fit = _line_up(draft, picture, made.camera, progress)
-    field = _refined(made.field, fit, picture, settings, progress)
-    camera = _graded(fit).resized(photo.width, photo.height)
+    field, last = _refined(made.field, fit, picture, settings, progress)
+    camera = _graded(last).resized(photo.width, photo.height)
     found = PoseEstimate([camera], {}, _no_points(), "silhouette", "B", _numbers(fit))
     result = report_cameras([photo], found, folder, progress, request.settings)
     _forget_points(result, folder)
-    save_masks(folder / "masks", [View(fit.camera, picture.rgb, picture.mask)], [camera])
+    save_masks(folder / "masks", [View(last.camera, picture.rgb, picture.mask)], [camera])
     field.save(folder / "field.safetensors")
     mesh = surface_field(_cut(field, made, draft, settings), settings, progress)
     textured = texture_mesh(mesh, field, folder, result.cameras, settings, progress)
@@ -162,10 +162,15 @@ def _line_up(draft: Mesh, picture: Picture, start: Camera, progress: Progress) -
 
 def _refined(
     field: TriplaneField, fit: SilhouetteFit, picture: Picture, settings: MeshSettings, progress: Progress
-) -> TriplaneField:
+) -> tuple[TriplaneField, SilhouetteFit]:
+    """The field with the picture's outline, and the camera once more for what it holds now."""
+    effort = RefinementSettings(steps=STEPS[settings.quality], seed=settings.seed)
+    if not effort.steps:
+        return field, fit
     with progress.stage("refine"):
-        effort = RefinementSettings(steps=STEPS[settings.quality], seed=settings.seed)
-        return refine_to_mask(field, fit.camera, picture.mask, effort, progress) if effort.steps else field
+        field = refine_to_mask(field, fit.camera, picture.mask, effort, progress)
+        draft = _draft(field, progress)
+        return field, fit_camera(draft.vertices, draft.faces, picture.mask, fit.camera, TIED, progress)
 
 
 def _graded(fit: SilhouetteFit) -> Camera:
