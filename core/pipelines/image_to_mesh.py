@@ -16,6 +16,7 @@ from ..cameras.orbit import centred
 from ..errors import FailedError
 from ..fields.cut import CutField
 from ..fields.field import Field
+from ..fields.lattice_colours import LatticeColours
 from ..fields.triplane import TriplaneField
 from ..fit.bounds import region_cube
 from ..fit.silhouette_refinement import RefinementSettings, refine_to_mask
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 WORK_SIDE = 1024
 """Long side at which the picture is masked and given to the model, pixels."""
+COLOUR_CELLS = 96
+"""Cells of the lattice from which unseen places take their colours, at least."""
 DRAFT = 64
 """Cells along the box for the mesh that the camera is solved with."""
 TIED = SilhouetteSettings(sigma_azimuth=4.0, sigma_elevation=6.0, sigma_roll=4.0)
@@ -102,7 +105,8 @@ def run(request: Request, folder: Path, progress: Progress, photo: Photo) -> Res
     save_masks(folder / "masks", [View(last.camera, picture.rgb, picture.mask)], [camera])
     field.save(folder / "field.safetensors")
     mesh = surface_field(_cut(field, made, draft, settings), settings, progress)
-    textured = texture_mesh(mesh, field, folder, result.cameras, settings, progress)
+    colours = LatticeColours(field, max(COLOUR_CELLS, 2 * field.planes.shape[-1]))
+    textured = texture_mesh(mesh, colours, folder, result.cameras, settings, progress)
     result.name, result.method, result.device = Path(photo.name).stem, "lrm", device.type
     result.field_file, result.model = "field.safetensors", model.card
     result.world_from_result = standing(mesh.vertices, made.upright, settings.height)
