@@ -26,16 +26,17 @@ def cell_centres(box: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 
 def visual_hull(
-    views: list[View], box: Tensor, shape: tuple[int, int, int], margin_px: float = 1.5
+    views: list[View], box: Tensor, shape: tuple[int, int, int], margin_px: float = 1.5, misses: int = 0
 ) -> Tensor:
     """Cells that no photo shows to be empty (Laurentini 1994), (nx, ny, nz) bool.
 
     A cell survives if in every photo it projects within `margin_px` plus its own half diagonal of the mask, or outside of
-    the picture, and a quarter of the photos with masks, two at least, must show it. Views without a mask carve nothing.
+    the picture, except in at most `misses` photos (masks that were found err); and a quarter of the photos with masks, two at least, must show it. Views without a mask carve nothing.
     """
     points = cell_centres(box, shape)
     alive = torch.arange(len(points), device=box.device)
     shown = torch.zeros(len(points), dtype=torch.int16, device=box.device)
+    missed = torch.zeros_like(shown)
     masked = sum(view.mask is not None for view in views)
     half_cell = 0.87 * float((box[1] - box[0]).max()) / max(shape)
     for view in views:
@@ -53,7 +54,8 @@ def visual_hull(
         inside = (depth > 0) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
         seen = grown[y.clamp(0, camera.height - 1), x.clamp(0, camera.width - 1)] > 0.5
         shown[alive[seen & inside]] += 1
-        alive = alive[seen | ~inside]
+        missed[alive[~seen & inside]] += 1
+        alive = alive[missed[alive] <= misses]
     hull = torch.zeros(len(points), dtype=torch.bool, device=box.device)
     hull[alive[shown[alive] >= min(masked, max(2, masked // 4))]] = True
     return hull.reshape(shape)
@@ -65,8 +67,17 @@ def grow(cells: Tensor, steps: int = 1) -> Tensor:
 
 
 def refine(cells: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """The same region on a finer grid over the same box: a fine cell takes the coarse cell its centre lies in."""
+    """The same region on another grid over the same box.
+
+    A finer cell takes the coarse cell its centre lies in; a coarser one is set if the centre of any marked cell lies in it.
+    """
     scale = max(cells.shape) / max(shape)
+    if scale > 1.0:
+        found = ((cells.nonzero() + 0.5) / scale).long()
+        limits = torch.tensor(shape, device=cells.device) - 1
+        out = torch.zeros(shape, dtype=torch.bool, device=cells.device)
+        out[tuple(torch.minimum(found, limits).T)] = True
+        return out
     index = [
         ((torch.arange(n, device=cells.device) + 0.5) * scale).long().clamp(max=m - 1)
         for n, m in zip(shape, cells.shape, strict=True)

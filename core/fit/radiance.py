@@ -111,10 +111,12 @@ def fit_radiance(
     gains = torch.zeros(len(views), 3, device=device, requires_grad=True)
     decoder = ViewColour(settings.features).to(device)
     field: SparseGrid | None = None
-    spent = 0.0
+    spent, stayed = 0.0, occupied
     for share, points, keep in STAGES:
         shape = grid_shape(box, max(16, round(settings.resolution * share)))
-        cells = Cells(box.to(device), refine(occupied, shape).to(device))
+        # What stayed was grown by a coarse cell; it must not leave the region that was given.
+        live = refine(stayed, shape) & refine(occupied, shape)
+        cells = Cells(box.to(device), live.to(device))
         table = _first_table(cells, settings) if field is None else _finer_table(field, cells)
         field = SparseGrid(cells, table.requires_grad_(True), decoder)
         budget = points * settings.points
@@ -137,7 +139,7 @@ def fit_radiance(
         if preview is not None:
             preview(field)
         if keep > 0:
-            occupied = _still_seen(field, supply.ready, keep).cpu()
+            stayed = _still_seen(field, supply.ready, keep).cpu()
         del supply, stage  # before the next ones are made: they are most of the memory
     decoder.requires_grad_(False)
     assert field is not None

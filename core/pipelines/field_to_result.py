@@ -33,7 +33,7 @@ RESOLUTION = {"draft": 128, "normal": 256, "high": 384}
 FACE_BUDGET = {"draft": 30_000, "normal": 120_000, "high": 400_000}
 BAKE_BYTES = 1 << 30
 """Pictures for the texture are scaled down together when they would take more than this."""
-PLAN = {"surface": 6.0, "uv": 8.0, "texture": 20.0, "match": 4.0}
+PLAN = {"surface": 3.0, "uv": 1.5, "texture": 6.0, "match": 2.0}
 
 
 @dataclass

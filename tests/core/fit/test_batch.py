@@ -102,3 +102,16 @@ def test_one_opaque_sample_by_hand() -> None:
     colour, opacity = Composite.apply(torch.tensor([2.0, 4.0]).log(), torch.eye(2), samples)
     assert torch.allclose(colour, torch.tensor([[0.5, 0.375]]))
     assert torch.allclose(opacity, torch.tensor([0.875]))
+
+
+def test_rays_end_behind_an_opaque_wall() -> None:
+    # A bar of 32 cells along x, opaque in its first 4: light ends there, four cells more are kept, the rest is not sampled.
+    box = torch.tensor([[0.0, 0.0, 0.0], [32.0, 1.0, 1.0]])
+    cells = Cells(box, torch.ones(32, 1, 1, dtype=torch.bool))
+    depths = torch.zeros(32)
+    depths[:4] = 10.0
+    origin, direction = torch.tensor([[-5.0, 0.5, 0.5]]), torch.tensor([[1.0, 0.0, 0.0]])
+    _, _, every = march(cells, origin, direction, 1.0)
+    _, _, shown = march(cells, origin, direction, 1.0, depths)
+    assert len(every) == 32
+    assert torch.equal(shown, every[:8])
