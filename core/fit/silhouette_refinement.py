@@ -90,7 +90,7 @@ def refine_to_mask(
         loss = rays.part(chosen).wrong(moved, level, settings).mean()
         loss = loss + settings.tie * ((planes - first) / spread).square().mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * spread * min(1.0, 2.0 * (1.0 - step / settings.steps))
         optimiser.step()
