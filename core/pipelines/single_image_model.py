@@ -85,10 +85,9 @@ def find_single_image_model(name: str = "") -> SingleImageModel:
         layout = identify(Path(name))
         return _fit(SingleImageModel(Path(name).stem, layout, Path(name), {"name": Path(name).name}))
     model = find_installed(name)
-    about = {
-        key: model.card[key] for key in ("title", "licence", "commercial", "source") if key in model.card
-    }
-    return _fit(SingleImageModel(model.name, model.layout, model.path, {"name": model.name, **about}))
+    wanted = ("title", "licence", "commercial", "source")
+    about: dict[str, Any] = {"name": model.name, **{k: v for k, v in model.card.items() if k in wanted}}
+    return _fit(SingleImageModel(model.name, model.layout, model.path, about))
 
 
 def missing(name: str = "") -> MissingError:
