@@ -33,7 +33,7 @@ from ..surface.clean import CleanSettings, clean_mesh
 from ..surface.extract import ExtractSettings, extract_surface
 from ..types import DOUBTFUL, Camera, Mesh, Photo, PoseEstimate, SparseCloud, View
 from .field_to_result import PLAN as SURFACE_PLAN
-from .field_to_result import add_to_result, pick_device, surface_field, texture_mesh
+from .field_to_result import RESOLUTION, add_to_result, pick_device, surface_field, texture_mesh
 from .poses import report_cameras
 from .single_image_model import find_single_image_model
 
@@ -43,6 +43,8 @@ WORK_SIDE = 1024
 """Long side at which the picture is masked and given to the model, pixels."""
 COLOUR_CELLS = 96
 """Cells of the lattice from which unseen places take their colours, at least."""
+CELLS_PER_TEXEL = 5
+"""Cells of the mesh per texel of the planes at most, unless the artist asks for more: finer ones only follow their creases."""
 DRAFT = 64
 """Cells along the box for the mesh that the camera is solved with."""
 TIED = SilhouetteSettings(sigma_azimuth=4.0, sigma_elevation=6.0, sigma_roll=4.0)
@@ -104,7 +106,7 @@ def run(request: Request, folder: Path, progress: Progress, photo: Photo) -> Res
     _forget_points(result, folder)
     save_masks(folder / "masks", [View(last.camera, picture.rgb, picture.mask)], [camera])
     field.save(folder / "field.safetensors")
-    mesh = surface_field(_cut(field, made, draft, settings), settings, progress)
+    mesh = surface_field(_cut(field, made, draft, settings), _resolved(settings, field), progress)
     colours = LatticeColours(field, max(COLOUR_CELLS, 2 * field.planes.shape[-1]))
     textured = texture_mesh(mesh, colours, folder, result.cameras, settings, progress)
     result.name, result.method, result.device = Path(photo.name).stem, "lrm", device.type
@@ -201,6 +203,12 @@ def _forget_points(result: Result, folder: Path) -> None:
     """One picture has no cloud of points."""
     (folder / "points.npz").unlink()
     result.points_file = None
+
+
+def _resolved(settings: MeshSettings, field: TriplaneField) -> MeshSettings:
+    """Settings with a resolution that the planes can answer."""
+    finest = CELLS_PER_TEXEL * field.planes.shape[-1]
+    return replace(settings, resolution=settings.resolution or min(RESOLUTION[settings.quality], finest))
 
 
 def _cut(field: TriplaneField, made: Reconstruction, draft: Mesh, settings: MeshSettings) -> Field:
