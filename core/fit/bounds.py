@@ -15,10 +15,10 @@ from .occupancy import cell_centres, grid_shape, visual_hull
 Floats = NDArray[np.float64]
 
 
-def hull_box(views: list[View], start: Floats, floor: Floats | None = None) -> Tensor:
+def hull_box(views: list[View], start: Floats, floor: Floats | None = None, misses: int = 0) -> Tensor:
     """Tight box (2, 3) float32 around the visual hull inside the box `start` (2, 3), found in three zooms.
 
-    floor: (4,) plane; what lies below it by more than a hundredth of the box does not count.
+    floor: (4,) plane; what lies below it by more than a hundredth of the box does not count. misses: see `visual_hull`.
 
     Raises:
         InputError: MASKS_DISAGREE when the masks have no place in common.
@@ -26,7 +26,7 @@ def hull_box(views: list[View], start: Floats, floor: Floats | None = None) -> T
     box = torch.tensor(start, dtype=torch.float32)
     for _ in range(3):
         shape = grid_shape(box, 64)
-        hull = visual_hull(views, box, shape)
+        hull = visual_hull(views, box, shape, misses=misses)
         if floor is not None:
             plane = torch.tensor(floor, dtype=torch.float32)
             height = cell_centres(box, shape) @ plane[:3] + plane[3]

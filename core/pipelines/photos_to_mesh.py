@@ -183,7 +183,7 @@ def _find_object(
     floor = region.plane if region is not None and not region.whole_scene else None
     if all(view.mask is None for view in views):
         return Scene(views, torch.tensor(start, dtype=torch.float32), None, region=cut)
-    return Scene(views, hull_box(views, start, floor), floor, cut, misses)
+    return Scene(views, hull_box(views, start, floor, misses), floor, cut, misses)
 
 
 def _fit(
