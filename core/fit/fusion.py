@@ -25,43 +25,33 @@ TRUNCATION = 4.0
 """Cells; our choice: wide enough to average noise of a cell, narrow enough to keep sheets eight cells thin."""
 
 
-def fuse(
-    field: SparseGrid, views: list[View], progress: Progress, floor: Tensor | None = None, shrink: float = 1.0
-) -> FusedField:
+def fuse(field: SparseGrid, views: list[View], progress: Progress, floor: Tensor | None = None) -> FusedField:
     """Signed distances on the vertices of the field's grid.
 
     Args:
         field: the fitted field.
-        views: their cameras are rendered; their masks tell what is certainly empty.
+        views: their cameras are rendered; those with a mask tell what is certainly empty.
         floor: (4,) plane with the object on its positive side: the object ends there.
-        shrink: scale of the rendered pictures.
     """
     cells = field.cells
     device = field.table.device
     shape = torch.Size(n + 1 for n in cells.occupied.shape)
-    trunc = TRUNCATION * cells.size
-    near = _vertices_near(grow(cells.occupied, 2), shape)
-    far = _vertices_near(
-        torch.ones([-(-n // 4) for n in cells.occupied.shape], dtype=torch.bool, device=device), None
-    )
-    near_points, far_points = _positions(near, shape, cells.box[0], cells.size), None
     coarse_shape = torch.Size(-(-n // 4) + 1 for n in cells.occupied.shape)
-    far_points = _positions(far, coarse_shape, cells.box[0], 4 * cells.size)
+    trunc = TRUNCATION * cells.size
+    near = _vertices_near(grow(cells.occupied, 2))
+    near_points = _positions(near, shape, cells.box[0], cells.size)
+    every = torch.arange(coarse_shape.numel(), device=device)
+    far_points = _positions(every, coarse_shape, cells.box[0], 4 * cells.size)
     totals = [
         (torch.zeros(len(p), device=device), torch.zeros(len(p), device=device))
         for p in (near_points, far_points)
     ]
     for number, view in enumerate(views):
         progress.update(number / len(views))
-        camera = view.camera
-        if shrink != 1.0:
-            camera = camera.resized(
-                max(1, round(camera.width * shrink)), max(1, round(camera.height * shrink))
-            )
-        _, alpha, depth = render_field(field, camera)
-        maps = [torch.from_numpy(a).to(device) for a in (depth, _facing(depth, camera), _outside(alpha))]
+        _, alpha, depth = render_field(field, view.camera)
+        maps = [torch.from_numpy(a).to(device) for a in (depth, _facing(depth, view.camera), _outside(alpha))]
         for points, (total, weight) in zip((near_points, far_points), totals, strict=True):
-            _observe(points, camera, maps, view.mask is not None, trunc, total, weight)
+            _observe(points, view.camera, maps, view.mask is not None, trunc, total, weight)
     (near_total, near_weight), (far_total, far_weight) = totals
     coarse = torch.where(far_weight > 0, far_total / far_weight.clamp(min=1e-6), -trunc).reshape(coarse_shape)
     fine_positions = [n - 1 for n in shape]
@@ -78,7 +68,7 @@ def fuse(
     return FusedField(torch.stack([cells.box[0], high]), distances, cells.size, field)
 
 
-def _vertices_near(cells: Tensor, shape: torch.Size | None) -> Tensor:
+def _vertices_near(cells: Tensor) -> Tensor:
     """Linear ids of the vertices of the marked cells."""
     nx, ny, nz = cells.shape
     used = torch.zeros((nx + 1, ny + 1, nz + 1), dtype=torch.bool, device=cells.device)

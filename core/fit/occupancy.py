@@ -31,7 +31,8 @@ def visual_hull(
     """Cells that no photo shows to be empty (Laurentini 1994), (nx, ny, nz) bool.
 
     A cell survives if in every photo it projects within `margin_px` plus its own half diagonal of the mask, or outside of
-    the picture, except in at most `misses` photos (masks that were found err); and a quarter of the photos with masks, two at least, must show it. Views without a mask carve nothing.
+    the picture, except in at most `misses` photos (masks that were found err); and a quarter of the photos with masks, two
+    at least, must show it. Views without a mask carve nothing.
     """
     points = cell_centres(box, shape)
     alive = torch.arange(len(points), device=box.device)

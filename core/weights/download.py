@@ -9,7 +9,6 @@ renamed. A thread reads from the line, so that a cancel is heard while the line 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import importlib
 import json
@@ -26,6 +25,7 @@ from typing import Any
 from .. import VERSION
 from ..errors import FailedError, MaquetteError, MissingError
 from ..progress import Progress
+from .disk import disk_full, not_written
 
 log = logging.getLogger(__name__)
 
@@ -321,11 +321,8 @@ class _Attempt:
         missing = (total or self.wanted.size) - start
         free = shutil.disk_usage(self.wanted.target.parent).free
         if missing > 0 and free < missing + DISK_MARGIN:
-            raise FailedError(
-                "DISK_FULL",
-                f"{self.wanted.target.name} needs {missing / 1e9:.1f} GB and {free / 1e9:.1f} GB are free.",
-                "Free some space, or set MAQUETTE_DATA to a folder on another disk.",
-            )
+            needs = f"{self.wanted.target.name} needs {missing / 1e9:.1f} GB"
+            raise disk_full(f"{needs} and {free / 1e9:.1f} GB are free.")
         return total
 
 
@@ -365,14 +362,9 @@ def _wrong_size(wanted: Wanted, found: int) -> FailedError:
 
 
 def _not_written(target: Path, error: OSError) -> FailedError:
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return FailedError(
-            "DISK_FULL",
-            f"The disk is full while writing {target.name}.",
-            "Free some space, or set MAQUETTE_DATA to a folder on another disk.",
-        )
-    return FailedError(
+    other = FailedError(
         "DOWNLOAD_NOT_WRITTEN",
         f"{target} cannot be written: {error.strerror or error}.",
         "Check the folder's permissions, or set MAQUETTE_DATA to another folder.",
     )
+    return not_written(error, f"writing {target.name}", other)

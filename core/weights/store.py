@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import re
@@ -22,6 +21,7 @@ from ..jobs import places
 from ..progress import Progress
 from .cards import Card, Model, all_cards, find_model
 from .contents import parts_of, read_contents
+from .disk import not_written
 from .download import DownloadSettings, Wanted, download
 from .layouts import network_keys, recognise
 
@@ -320,14 +320,9 @@ def _slug(text: str) -> str:
 
 
 def _not_written(name: str, error: OSError) -> FailedError:
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return FailedError(
-            "DISK_FULL",
-            f"The disk is full while adding {name}.",
-            "Free some space, or set MAQUETTE_DATA to a folder on another disk.",
-        )
-    return FailedError(
+    other = FailedError(
         "MODEL_NOT_WRITTEN",
         f"The model {name} cannot be stored: {error.strerror or error}.",
         "Check the data folder.",
     )
+    return not_written(error, f"adding {name}", other)
