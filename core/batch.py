@@ -13,7 +13,7 @@ from typing import Any
 from .errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, EXIT_PARTLY, Cancelled, InputError
 from .jobs.report import Report
 
-VERBS = ("mesh", "poses", "extract", "bake")
+VERBS = ("mesh", "poses", "candidates", "extract", "bake")
 SUMMARY = "summary.json"
 _PATHS = ("masks", "cameras", "onto", "blend", "glb", "preview", "report")
 

@@ -109,7 +109,7 @@ class _Session:
             self.worker.kill(grace_s=0.5)
 
     def _job(self, options: argparse.Namespace, report: Report) -> None:
-        """mesh, poses, extract, bake."""
+        """mesh, poses, candidates, extract, bake."""
         request = _request(options)
         report.inputs = list(request.inputs)
         report.seed, report.device = options.seed, options.device
@@ -219,6 +219,14 @@ def build_parser() -> argparse.ArgumentParser:
         verbs.add_parser("mesh", parents=[common], allow_abbrev=False, help="photos to a textured mesh")
     )
     _add_poses(verbs.add_parser("poses", parents=[common], allow_abbrev=False, help="photos to cameras"))
+    _add_candidates(
+        verbs.add_parser(
+            "candidates",
+            parents=[common],
+            allow_abbrev=False,
+            help="previews of what models make of one picture",
+        )
+    )
     _add_extract(
         verbs.add_parser(
             "extract", parents=[common], allow_abbrev=False, help="another mesh from a result's field"
@@ -261,6 +269,18 @@ def _add_mesh(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_candidates(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("inputs", nargs="*", metavar="PICTURE", help="one picture of the object")
+    verb.add_argument(
+        "--out", required=True, metavar="DIR", help="gets candidates.png and one picture per candidate"
+    )
+    verb.add_argument(
+        "--models", nargs="+", default=[], metavar="NAME|FILE", help="models to try (all that are there)"
+    )
+    verb.add_argument("--seeds", type=int, default=0, metavar="N", help="per model (four candidates in all)")
+    _add_masks(verb)
+
+
 def _add_poses(verb: argparse.ArgumentParser) -> None:
     _add_photos(verb)
     verb.add_argument("--method", choices=POSE_METHODS, default="auto")
@@ -281,6 +301,10 @@ def _add_photos(verb: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="given cameras: NeRF JSON, a COLMAP folder or an earlier result's folder; else they are solved",
     )
+    _add_masks(verb)
+
+
+def _add_masks(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--masks", default="", metavar="DIR", help="masks named like the photos")
     verb.add_argument(
         "--mask-mode", choices=MASK_MODES, default="auto",
@@ -362,6 +386,7 @@ def _request(options: argparse.Namespace) -> Request:
     else:
         own = {
             "poses": ("method", "format", "cameras", "masks", "mask_mode"),
+            "candidates": ("models", "seeds", "masks", "mask_mode"),
             "extract": ("resolution", "threshold", "face_budget", "texture_size", "region"),
             "bake": ("onto", "texture_size"),
         }[options.verb]
@@ -369,6 +394,8 @@ def _request(options: argparse.Namespace) -> Request:
         settings |= {
             name: _absolute(settings[name]) for name in ("masks", "cameras", "onto") if name in settings
         }
+        if "models" in settings:
+            settings["models"] = [_absolute(m) if Path(m).exists() else m for m in settings["models"]]
         _check_ranges(settings)
     out = _absolute(options.out) or inputs[0]
     return Request(options.verb, inputs, settings, out, _absolute(options.glb), _absolute(options.preview))
@@ -378,6 +405,9 @@ def _check_ranges(settings: dict[str, object]) -> None:
     """The ranges of MeshSettings hold for the same settings of other verbs."""
     names = ("resolution", "face_budget", "texture_size", "region", "mask_mode", "quality", "device")
     MeshSettings.from_json({name: settings[name] for name in names if name in settings})
+    seeds = settings.get("seeds", 0)
+    if not (isinstance(seeds, int) and 0 <= seeds <= 64):
+        raise InputError("BAD_SETTING", f"seeds is {seeds}.", "Use a value from 0 to 64.")
 
 
 def _absolute(path: str | None) -> str:

@@ -27,7 +27,7 @@ class MeshSettings:
     device: str = "auto"
     """auto | cpu | cuda | mps."""
     seed: int = 0
-    """Every random draw derives from it."""
+    """Every random draw derives from it; for a single picture 0 is the published framing, others vary it."""
     cameras: str = ""
     """File or folder with given cameras: NeRF JSON or COLMAP; empty: estimate them."""
     masks: str = ""

@@ -16,7 +16,7 @@ from ..results import Result, read_mesh, read_result
 from ..settings import MeshSettings
 from ..types import Mesh
 from .extract import copy_result
-from .field_to_result import add_to_result, pick_device, texture_mesh
+from .field_to_result import add_to_result, pick_device, texture_colours, texture_mesh
 
 PLAN = {"uv": 8.0, "texture": 20.0, "match": 4.0}
 
@@ -40,7 +40,8 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
     copy_result(source, folder)
     field = None
     if result.field_file:
-        field = load_field(source / result.field_file).to(pick_device(str(settings.get("device") or "auto")))
+        device = pick_device(str(settings.get("device") or "auto"))
+        field = texture_colours(load_field(source / result.field_file).to(device))
     onto = str(settings.get("onto") or "")
     mesh = _read(Path(onto), result) if onto else read_mesh(source / result.objects[0].mesh)
     size = int(settings.get("texture_size") or 2048)

@@ -21,7 +21,15 @@ from ..results import Result, read_result
 from ..settings import MeshSettings
 from ..surface.clean import CleanSettings, clean_mesh
 from ..surface.extract import ExtractSettings, extract_surface
-from .field_to_result import FACE_BUDGET, PLAN, RESOLUTION, add_to_result, pick_device, texture_mesh
+from .field_to_result import (
+    FACE_BUDGET,
+    PLAN,
+    add_to_result,
+    pick_device,
+    texture_colours,
+    texture_mesh,
+    usual_resolution,
+)
 
 
 def run(request: Request, folder: Path, progress: Progress) -> Result:
@@ -54,7 +62,7 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
         mesh = extract_surface(
             _cut(field, settings, result.world_from_result),
             ExtractSettings(
-                resolution=int(settings.get("resolution") or RESOLUTION[quality]),
+                resolution=int(settings.get("resolution") or usual_resolution(field, quality)),
                 level=None if threshold is None else float(threshold),
             ),
             progress,
@@ -68,9 +76,8 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
             "Try another threshold or a larger box.",
         )
     size = int(settings.get("texture_size") or 2048)
-    made = texture_mesh(
-        mesh, field, folder, result.cameras, MeshSettings(texture_size=size, quality=quality), progress
-    )
+    chosen = MeshSettings(texture_size=size, quality=quality)
+    made = texture_mesh(mesh, texture_colours(field), folder, result.cameras, chosen, progress)
     add_to_result(result, made)
     result.settings = {**result.settings, **{k: v for k, v in settings.items() if v is not None}}
     result.timings_s, result.warnings = {}, []

@@ -16,6 +16,8 @@ from PIL import Image
 from ..cameras.photo_frame import to_view
 from ..errors import FailedError
 from ..fields.field import Field
+from ..fields.lattice_colours import LatticeColours
+from ..fields.triplane import TriplaneField
 from ..progress import Progress
 from ..results import Result, SceneCamera, SceneObject, write_mesh
 from ..settings import MeshSettings
@@ -33,6 +35,10 @@ RESOLUTION = {"draft": 128, "normal": 256, "high": 384}
 FACE_BUDGET = {"draft": 30_000, "normal": 120_000, "high": 400_000}
 BAKE_BYTES = 1 << 30
 """Pictures for the texture are scaled down together when they would take more than this."""
+CELLS_PER_TEXEL = 5
+"""Cells of the mesh per texel of a tri-plane at most, unless the artist asks for more: finer ones only follow their creases."""
+COLOUR_CELLS = 96
+"""Cells of the lattice from which a tri-plane's texture takes the colours of unseen places, at least."""
 PLAN = {"surface": 3.0, "uv": 1.5, "texture": 6.0, "match": 2.0}
 
 
@@ -44,6 +50,19 @@ class Surfaced:
     object: SceneObject
     metrics: dict[str, Any]
     per_camera: dict[str, dict[str, float]]
+
+
+def usual_resolution(field: Field, quality: str) -> int:
+    """Cells along the box's longest side when the artist does not say."""
+    usual = RESOLUTION[quality]
+    return min(usual, CELLS_PER_TEXEL * field.planes.shape[-1]) if isinstance(field, TriplaneField) else usual
+
+
+def texture_colours(field: Field) -> Field:
+    """The field as a texture asks it: a tri-plane's colours through a lattice, each of whose points is computed once."""
+    if not isinstance(field, TriplaneField):
+        return field
+    return LatticeColours(field, max(COLOUR_CELLS, 2 * field.planes.shape[-1]))
 
 
 def surface_field(field: Field, settings: MeshSettings, progress: Progress) -> Mesh:

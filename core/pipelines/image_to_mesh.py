@@ -16,7 +16,6 @@ from ..cameras.orbit import centred
 from ..errors import FailedError
 from ..fields.cut import CutField
 from ..fields.field import Field
-from ..fields.lattice_colours import LatticeColours
 from ..fields.triplane import TriplaneField
 from ..fit.bounds import region_cube
 from ..fit.silhouette_refinement import RefinementSettings, refine_to_mask
@@ -24,7 +23,7 @@ from ..images.load import read_pixels
 from ..images.mask_files import read_masks, save_masks
 from ..images.single_mask import check_size, checked, object_mask
 from ..jobs.request import Request
-from ..models.lrm.one_picture import Reconstruction, reconstruct
+from ..models.lrm.one_picture import Reconstruction, framing_of, reconstruct
 from ..poses.silhouette_camera import SilhouetteFit, SilhouetteSettings, fit_camera
 from ..progress import Progress
 from ..results import Result
@@ -33,7 +32,14 @@ from ..surface.clean import CleanSettings, clean_mesh
 from ..surface.extract import ExtractSettings, extract_surface
 from ..types import DOUBTFUL, Camera, Mesh, Photo, PoseEstimate, SparseCloud, View
 from .field_to_result import PLAN as SURFACE_PLAN
-from .field_to_result import RESOLUTION, add_to_result, pick_device, surface_field, texture_mesh
+from .field_to_result import (
+    add_to_result,
+    pick_device,
+    surface_field,
+    texture_colours,
+    texture_mesh,
+    usual_resolution,
+)
 from .poses import report_cameras
 from .single_image_model import find_single_image_model
 
@@ -41,10 +47,6 @@ log = logging.getLogger(__name__)
 
 WORK_SIDE = 1024
 """Long side at which the picture is masked and given to the model, pixels."""
-COLOUR_CELLS = 96
-"""Cells of the lattice from which unseen places take their colours, at least."""
-CELLS_PER_TEXEL = 5
-"""Cells of the mesh per texel of the planes at most, unless the artist asks for more: finer ones only follow their creases."""
 DRAFT = 64
 """Cells along the box for the mesh that the camera is solved with."""
 TIED = SilhouetteSettings(sigma_azimuth=4.0, sigma_elevation=6.0, sigma_roll=4.0)
@@ -93,11 +95,12 @@ def run(request: Request, folder: Path, progress: Progress, photo: Photo) -> Res
     if settings.cameras:
         progress.warning("Given cameras are not used with a single picture: its camera is solved.")
     with progress.stage("mask"):
-        picture = _masked(photo, settings, progress)
+        picture = masked_picture(photo, settings, progress)
     with progress.stage("field"):
-        made = reconstruct(model.network(device), picture.rgba, photo.name, model.side())
+        network, framing = model.network(device), framing_of(settings.seed)
+        made = reconstruct(network, picture.rgba, photo.name, model.side(), framing)
     with progress.stage("camera"):
-        draft = _draft(made.field, progress)
+        draft = draft_mesh(made.field, progress)
         fit = _line_up(draft, picture, made.camera, progress)
     field, last = _refined(made.field, fit, picture, settings, progress)
     camera = _graded(last).resized(photo.width, photo.height)
@@ -106,9 +109,9 @@ def run(request: Request, folder: Path, progress: Progress, photo: Photo) -> Res
     _forget_points(result, folder)
     save_masks(folder / "masks", [View(last.camera, picture.rgb, picture.mask)], [camera])
     field.save(folder / "field.safetensors")
-    mesh = surface_field(_cut(field, made, draft, settings), _resolved(settings, field), progress)
-    colours = LatticeColours(field, max(COLOUR_CELLS, 2 * field.planes.shape[-1]))
-    textured = texture_mesh(mesh, colours, folder, result.cameras, settings, progress)
+    chosen = replace(settings, resolution=settings.resolution or usual_resolution(field, settings.quality))
+    mesh = surface_field(_cut(field, made, draft, settings), chosen, progress)
+    textured = texture_mesh(mesh, texture_colours(field), folder, result.cameras, settings, progress)
     result.name, result.method, result.device = Path(photo.name).stem, "lrm", device.type
     result.field_file, result.model = "field.safetensors", model.card
     result.world_from_result = standing(mesh.vertices, made.upright, settings.height)
@@ -130,7 +133,12 @@ def standing(
     return out
 
 
-def _masked(photo: Photo, settings: MeshSettings, progress: Progress) -> Picture:
+def masked_picture(photo: Photo, settings: MeshSettings, progress: Progress) -> Picture:
+    """The picture at working size with its mask: the artist's, else its alpha, else found.
+
+    Raises:
+        InputError: see `images.single_mask.object_mask`.
+    """
     check_size(photo.name, photo.width, photo.height)
     rgb, alpha = read_pixels(photo, WORK_SIDE)
     if settings.masks:
@@ -140,7 +148,7 @@ def _masked(photo: Photo, settings: MeshSettings, progress: Progress) -> Picture
     return Picture(photo, rgb, object_mask(photo.name, rgb, alpha, progress, settings.mask_mode))
 
 
-def _draft(field: TriplaneField, progress: Progress) -> Mesh:
+def draft_mesh(field: TriplaneField, progress: Progress) -> Mesh:
     """A coarse mesh.
 
     Raises:
@@ -175,7 +183,7 @@ def _refined(
         return field, fit
     with progress.stage("refine"):
         field = refine_to_mask(field, fit.camera, picture.mask, effort, progress)
-        draft = _draft(field, progress)
+        draft = draft_mesh(field, progress)
         return field, fit_camera(draft.vertices, draft.faces, picture.mask, fit.camera, TIED, progress)
 
 
@@ -203,12 +211,6 @@ def _forget_points(result: Result, folder: Path) -> None:
     """One picture has no cloud of points."""
     (folder / "points.npz").unlink()
     result.points_file = None
-
-
-def _resolved(settings: MeshSettings, field: TriplaneField) -> MeshSettings:
-    """Settings with a resolution that the planes can answer."""
-    finest = CELLS_PER_TEXEL * field.planes.shape[-1]
-    return replace(settings, resolution=settings.resolution or min(RESOLUTION[settings.quality], finest))
 
 
 def _cut(field: TriplaneField, made: Reconstruction, draft: Mesh, settings: MeshSettings) -> Field:

@@ -237,13 +237,13 @@ class PixelFeatures(nn.Module):
         return features.flip(2)
 
 
-def crop_picture(rgba: NDArray[np.uint8], side: int = SIDE) -> Tensor:
-    """(H, W, 4) uint8 straight RGBA -> (4, side, side) float32 0..1 as the network wants it.
+def crop_picture(rgba: NDArray[np.uint8], side: int = SIDE, fill: float = FILL) -> Tensor:
+    """(H, W, 4) uint8 straight RGBA -> (4, side, side) float32 0..1 as the network wants it; the object fills `fill`.
 
     Raises:
         InputError: NO_FOREGROUND when nothing is opaque.
     """
-    crop = torch.from_numpy(centre_foreground(rgba, FILL).astype(np.float32) / 255).permute(2, 0, 1)
+    crop = torch.from_numpy(centre_foreground(rgba, fill).astype(np.float32) / 255).permute(2, 0, 1)
     crop = torch.cat([crop[:3] * crop[3:], crop[3:]])
     small = F.interpolate(crop[None], (side, side), mode="bilinear", antialias=True)[0].clamp(0, 1)
     return torch.cat([small[:3] / small[3:].clamp(min=1e-3), small[3:]]).clamp(0, 1)

@@ -73,7 +73,17 @@ class Crop:
         return Camera(name, width, height, f, f, self.left + half, self.top + half, pose)
 
 
-def reconstruct(network: nn.Module, rgba: NDArray[np.uint8], name: str, side: int = 0) -> Reconstruction:
+def framing_of(seed: int) -> float:
+    """These models draw nothing at random, but what they make of a picture's hidden sides changes with its framing.
+
+    Seed 0 is the published framing; any other shows the object 0.88 to 1.06 times as large in its crop (our choice).
+    """
+    return 1.0 if seed == 0 else float(np.random.default_rng(seed).uniform(0.88, 1.06))
+
+
+def reconstruct(
+    network: nn.Module, rgba: NDArray[np.uint8], name: str, side: int = 0, framing: float = 1.0
+) -> Reconstruction:
     """One pass through TripoSR, OpenLRM or our own model.
 
     Args:
@@ -81,6 +91,7 @@ def reconstruct(network: nn.Module, rgba: NDArray[np.uint8], name: str, side: in
         rgba: (H, W, 4) uint8, straight alpha.
         name: of the picture, for its camera.
         side: pixels of the picture that OpenLRM is given; 0: as released.
+        framing: size of the object in the crop, over the published one.
 
     Raises:
         InputError: NO_FOREGROUND when nothing is opaque.
@@ -89,11 +100,11 @@ def reconstruct(network: nn.Module, rgba: NDArray[np.uint8], name: str, side: in
     device = next(network.parameters()).device
     with torch.inference_mode():
         if isinstance(network, TripoSR):
-            made = _triposr(network, rgba, name, device)
+            made = _triposr(network, rgba, name, device, framing)
         elif isinstance(network, OpenLRM):
-            made = _openlrm(network, rgba, name, device, side)
+            made = _openlrm(network, rgba, name, device, side, framing)
         elif isinstance(network, ObjectLRM):
-            made = _ours(network, rgba, name, device)
+            made = _ours(network, rgba, name, device, framing)
         else:
             raise TypeError(f"{type(network).__name__} makes no field of one picture")
         if not bool(torch.isfinite(made.field.planes).all()):
@@ -109,22 +120,26 @@ def reconstruct(network: nn.Module, rgba: NDArray[np.uint8], name: str, side: in
     )
 
 
-def _triposr(network: TripoSR, rgba: NDArray[np.uint8], name: str, device: torch.device) -> Reconstruction:
+def _triposr(
+    network: TripoSR, rgba: NDArray[np.uint8], name: str, device: torch.device, framing: float
+) -> Reconstruction:
     """The picture is seen from +x, its right is +y."""
-    crop = on_grey(centre_foreground(rgba, TRIPOSR_FILL))
+    fill = TRIPOSR_FILL * framing
+    crop = on_grey(centre_foreground(rgba, fill))
     field = network.field(triposr_input(crop, network.config.image).to(device))
     pose = _pose((TRIPOSR_DISTANCE, 0, 0), right=(0, 1, 0), forward=(-1, 0, 0))
     focal = 0.5 / np.tan(0.5 * np.radians(TRIPOSR_FOV))
     height, width = rgba.shape[:2]
-    camera = Crop.of(rgba[..., 3], TRIPOSR_FILL).camera(name, width, height, focal, pose)
+    camera = Crop.of(rgba[..., 3], fill).camera(name, width, height, focal, pose)
     return Reconstruction(field, camera, np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]))
 
 
 def _openlrm(
-    network: OpenLRM, rgba: NDArray[np.uint8], name: str, device: torch.device, side: int
+    network: OpenLRM, rgba: NDArray[np.uint8], name: str, device: torch.device, side: int, framing: float
 ) -> Reconstruction:
     """The picture is seen from -y."""
-    crop = centre_foreground(rgba, OPENLRM_FILL).astype(np.float32) / 255.0
+    fill = OPENLRM_FILL * framing
+    crop = centre_foreground(rgba, fill).astype(np.float32) / 255.0
     white = crop[..., :3] * crop[..., 3:] + 1.0 - crop[..., 3:]
     white = cv2.resize(white, (OPENLRM_SIDE, OPENLRM_SIDE), interpolation=cv2.INTER_AREA)
     opaque = np.dstack([np.rint(white * 255), np.full(white.shape[:2], 255)]).astype(np.uint8)
@@ -132,7 +147,7 @@ def _openlrm(
     field = network.field(image)
     pose = _pose((0, -SOURCE_DISTANCE, 0), right=(1, 0, 0), forward=(0, 1, 0))
     height, width = rgba.shape[:2]
-    camera = Crop.of(rgba[..., 3], OPENLRM_FILL).camera(name, width, height, FOCAL, pose)
+    camera = Crop.of(rgba[..., 3], fill).camera(name, width, height, FOCAL, pose)
     return Reconstruction(field, camera, np.eye(3))
 
 
@@ -141,13 +156,17 @@ def openlrm_side(network: OpenLRM) -> int:
     return {512: 224, 768: 336, 1024: 448}.get(network.config.width, 224)
 
 
-def _ours(network: ObjectLRM, rgba: NDArray[np.uint8], name: str, device: torch.device) -> Reconstruction:
+def _ours(
+    network: ObjectLRM, rgba: NDArray[np.uint8], name: str, device: torch.device, framing: float
+) -> Reconstruction:
     """The frame is the picture's: x right, y away, z up; the crop at the origin's depth is -1..1."""
-    field, stance = network.field(object_lrm.crop_picture(rgba, network.config.encoder.image).to(device))
+    fill = object_lrm.FILL * framing
+    image = object_lrm.crop_picture(rgba, network.config.encoder.image, fill)
+    field, stance = network.field(image.to(device))
     nearness = max(stance.nearness, LEAST_NEARNESS)
     pose = _pose((0, -1.0 / nearness, 0), right=(1, 0, 0), forward=(0, 1, 0))
     height, width = rgba.shape[:2]
-    crop = Crop.of(rgba[..., 3], object_lrm.FILL)
+    crop = Crop.of(rgba[..., 3], fill)
     camera = crop.camera(name, width, height, 0.5 / nearness, pose)
     return Reconstruction(field, camera, object_lrm.upright(stance))
 

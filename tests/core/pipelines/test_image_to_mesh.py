@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,110 +12,23 @@ import torch
 from maquette.core.errors import InputError, MissingError
 from maquette.core.jobs.execution import execute
 from maquette.core.jobs.request import Request
-from maquette.core.models.lrm.object_lrm import (
-    SIDE,
-    ObjectLRM,
-    ObjectLRMConfig,
-    config_text,
-    crop_picture,
-)
+from maquette.core.models.lrm.object_lrm import ObjectLRM
 from maquette.core.models.lrm.one_picture import reconstruct
-from maquette.core.models.lrm.openlrm import OpenLRM, OpenLRMConfig
-from maquette.core.models.lrm.triposr import TripoSR, TripoSRConfig
-from maquette.core.models.parts.transformer import VisionTransformerConfig
+from maquette.core.models.lrm.openlrm import OpenLRM
+from maquette.core.models.lrm.triposr import LAYOUT, TripoSR
 from maquette.core.models.stored_field import load_field
-from maquette.core.pipelines import PIPELINES, single_image_model
+from maquette.core.pipelines import PIPELINES
 from maquette.core.pipelines.image_to_mesh import standing
 from maquette.core.pipelines.mesh import choose_method
 from maquette.core.progress import Progress
 from maquette.core.results import read_mesh, read_result
 from maquette.core.settings import MeshSettings
 from maquette.core.types import Photo
+from maquette.core.weights import networks
 from PIL import Image
 from safetensors.torch import save_file
 
-TINY = ObjectLRMConfig(
-    encoder=VisionTransformerConfig(width=16, depth=1, heads=2, hidden=16, patch=12, image=SIDE),
-    layers=1, heads=2, features=4, hidden=8, hidden_layers=1,
-)  # fmt: skip
-TINY_TRIPOSR = TripoSRConfig(
-    image=16, encoder=VisionTransformerConfig(16, 1, 2, 32, 8, 16, pooler=True), plane=4, width=32, heads=2,
-    head_width=16, layers=1, features=4, hidden=8, hidden_layers=2,
-)  # fmt: skip
-TINY_OPENLRM = OpenLRMConfig(
-    encoder=VisionTransformerConfig(16, 1, 2, 32, 14, 28, registers=4, layer_scale=True, resize="antialias"),
-    camera_width=8, width=32, layers=1, heads=2, plane=4, features=4,
-)  # fmt: skip
-
-
-def random_(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Weights at random, so that planes and colours vary from place to place."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight += 0.3 * torch.randn(weight.shape, generator=generator)
-    return model.eval()
-
-
-def ellipse() -> np.ndarray:
-    """(320, 400, 4) uint8: a striped ellipse, off the middle, cut out."""
-    y, x = np.mgrid[0:320, 0:400]
-    inside = ((x - 220) / 100) ** 2 + ((y - 140) / 80) ** 2 < 1
-    rgb = np.stack([120 + 80 * np.sin(x / 18), 90 + 60 * np.sin(y / 14), np.full(x.shape, 70)], -1)
-    return np.dstack([rgb, 255 * inside]).astype(np.uint8)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "thing.png"
-    Image.fromarray(ellipse()).save(path)
-    return path
-
-
-@pytest.fixture
-def no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Neither an installed nor a bundled model; returns where the bundled one would lie."""
-    bundled = tmp_path / "bundled.safetensors"
-    monkeypatch.setattr(single_image_model, "BUNDLED", bundled)
-    monkeypatch.setenv("MAQUETTE_DATA", str(tmp_path / "data"))
-    return bundled
-
-
-@pytest.fixture(scope="module")
-def weights() -> dict[str, torch.Tensor]:
-    """A tiny model that has learnt one thing: an ellipsoid flatter than the picture's ellipse, red above and blue below."""
-    model = random_(ObjectLRM(TINY))
-    assert isinstance(model, ObjectLRM)
-    generator = torch.Generator().manual_seed(0)
-    image = crop_picture(ellipse())
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
-    for _ in range(200):
-        planes, stance = model(image[None])
-        points = torch.rand(1024, 3, generator=generator) * 2 - 1
-        raw = model.field_of(planes[0]).raw(points)
-        solid = 6.0 * (1.0 - (points / torch.tensor([0.75, 0.6, 0.5])).norm(dim=1))
-        loss = (raw[:, 0] - solid.clamp(-4, 4)).square().mean() + (
-            raw[:, 1] - 3 * points[:, 2]
-        ).square().mean()
-        loss = loss + raw[:, 2].square().mean() + (raw[:, 3] + 3 * points[:, 2]).square().mean()
-        loss = loss + (stance - torch.tensor([0.0, -0.2, 0.98, 0.3])).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-@pytest.fixture
-def tiny(no_models: Path, weights: dict[str, torch.Tensor]) -> Path:
-    """That model as the bundled one."""
-    save_file(weights, no_models, {"config": config_text(TINY)})
-    return no_models
-
-
-def mesh(picture: Path, out: Path, **settings: object) -> dict:
-    values = asdict(MeshSettings(resolution=64, face_budget=8000, texture_size=256, **settings))  # type: ignore[arg-type]
-    execute(Request("mesh", (str(picture),), values, str(out)), Progress(), PIPELINES)
-    return json.loads((out / "scene.json").read_text())
+from tests.core.pipelines.small_lrm import TINY, TINY_OPENLRM, TINY_TRIPOSR, ellipse, mesh, random_
 
 
 def test_a_picture_becomes_a_standing_textured_mesh_with_its_camera(
@@ -210,3 +122,108 @@ def test_standing_keeps_the_longest_side_at_one_metre() -> None:
     placed = corners @ world[:3, :3].T + world[:3, 3]
     np.testing.assert_allclose(placed.min(0), [-1 / 3, -0.5, 0], atol=1e-6)
     np.testing.assert_allclose(placed.max(0), [1 / 3, 0.5, 1 / 6], atol=1e-6)
+
+
+def odd_picture(kind: str, folder: Path) -> Path:
+    """The ellipse before white, as artists' files have it."""
+    rgba = Image.fromarray(ellipse())
+    before_white = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    path = folder / f"thing.{'gif' if kind == 'animated' else 'jpg' if kind == 'CMYK' else 'png'}"
+    if kind == "animated":
+        before_white.save(path, save_all=True, append_images=[Image.new("RGB", rgba.size, "red")])
+    elif kind == "transparent":
+        Image.new("RGBA", rgba.size, (200, 90, 90, 0)).save(path)
+    elif kind == "no foreground":
+        Image.new("RGB", rgba.size, (200, 90, 90)).save(path)
+    elif kind == "16 x 16":
+        rgba.resize((16, 16)).save(path)
+    else:
+        before_white.convert(kind).save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["L", "CMYK", "animated"])
+def test_odd_pictures_give_a_mesh(kind: str, tiny: Path, tmp_path: Path) -> None:
+    scene = mesh(odd_picture(kind, tmp_path), tmp_path / "out", quality="draft")
+    assert scene["metrics"]["silhouette_iou"] > 0.8
+    with Image.open(tmp_path / "out" / "base_color.png") as texture:
+        colours = np.asarray(texture.convert("RGB")).reshape(-1, 3)
+    assert (colours.std(0) > 5).all()
+    assert any("more than one frame" in text for text in scene["warnings"]) == (kind == "animated")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("16 x 16", "IMAGE_TOO_SMALL"),
+        ("transparent", "FULLY_TRANSPARENT"),
+        ("no foreground", "NO_FOREGROUND"),
+    ],
+)
+def test_pictures_that_show_nothing_are_told(kind: str, code: str, tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        mesh(odd_picture(kind, tmp_path), tmp_path / "out")
+    assert caught.value.code == code
+    assert caught.value.remedy
+    assert not (tmp_path / "out").exists()
+
+
+def bad_checkpoint(kind: str, folder: Path) -> Path:
+    """A weight file of the tiny TripoSR, spoilt."""
+    shapes = LAYOUT.public_shapes(TripoSR(TINY_TRIPOSR))
+    tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    path = folder / ("model.ckpt" if kind == "code" else "model.safetensors")
+    if kind == "missing":
+        del tensors["backbone.proj_in.bias"]
+    elif kind == "extra":
+        tensors["optimizer.state"] = torch.zeros(1)
+    elif kind == "not finite":
+        tensors["backbone.proj_in.bias"][0] = float("nan")
+    elif kind == "other":
+        tensors = {"fc_p.weight": torch.zeros(3, 3)}
+    if kind == "code":
+        torch.save(tensors | {"run": Evil(folder / "ran")}, path)
+    else:
+        save_file(tensors, path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+class Evil:
+    """Unpickled by a careless reader it makes a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.target), "w")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "word"),
+    [
+        ("other", "WEIGHTS_UNKNOWN", "model.safetensors"),
+        ("truncated", "WEIGHTS_DAMAGED", "model.safetensors"),
+        ("missing", "WEIGHTS_MISMATCH", "1 missing (backbone.proj_in.bias)"),
+        ("extra", "WEIGHTS_MISMATCH", "1 not expected (optimizer.state)"),
+        ("not finite", "WEIGHTS_NOT_FINITE", "backbone.proj_in.bias"),
+        ("code", "WEIGHTS_UNSAFE", "model.ckpt"),
+    ],
+)
+def test_a_bad_checkpoint_is_refused_and_never_run(
+    kind: str,
+    code: str,
+    word: str,
+    no_models: Path,
+    picture: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(networks, "TRIPOSR", TINY_TRIPOSR)
+    with pytest.raises(InputError) as caught:
+        mesh(picture, tmp_path / "out", model=str(bad_checkpoint(kind, tmp_path)))
+    assert caught.value.code == code
+    assert word in caught.value.message
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "out").exists()
