@@ -10,10 +10,12 @@ def _modules() -> list[ModuleType]:
     """Those with operators, in any order."""
     from . import (
         cancel_job,
+        candidates,
         image_to_mesh,
         import_result,
         masks,
         photos,
+        re_extract,
         region_box,
         set_up_engine,
         view_through_photo,
@@ -22,8 +24,10 @@ def _modules() -> list[ModuleType]:
     return [
         photos,
         image_to_mesh,
+        candidates,
         cancel_job,
         import_result,
+        re_extract,
         view_through_photo,
         masks,
         region_box,

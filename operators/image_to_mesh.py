@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, StringProperty
 
-from ..core.errors import InputError, MaquetteError
-from ..core.jobs.registry import DONE
-from ..core.jobs.request import Request, new_job_folder
+from ..core.errors import MaquetteError
+from ..core.jobs.request import Request
 from . import engine, inputs, jobs
 from .masks import save_painted_masks
 from .mesh_settings import mesh_settings
-from .reports import ours, refuse
+from .reports import refuse
 from .settings import scene_state
 
 if TYPE_CHECKING:
@@ -83,23 +82,9 @@ class MAQUETTE_OT_image_to_mesh(bpy.types.Operator):
             title = _title(paths)
             out = jobs.new_result_folder(title)
             request = Request("mesh", tuple(str(p) for p in paths), settings.as_json(), out=str(out))
-            entry = jobs.submit(scene, request, title)
         except MaquetteError as error:
             return refuse(self, error)
-        if not bpy.app.background:
-            ours.listen_for_escape("INVOKE_DEFAULT")
-            return {"FINISHED"}
-        jobs.wait(entry)
-        if entry.state != DONE:
-            text = (
-                f"{entry.error['message']} {entry.error['remedy']}"
-                if entry.error
-                else "The job was cancelled"
-            )
-            self.report({"ERROR"}, text)
-            return {"CANCELLED"}
-        ours.import_result(job=entry.id)
-        return {"FINISHED"}
+        return jobs.start(self, scene, request, title)
 
     def _photos(self, context: bpy.types.Context) -> list[Path]:
         """Chosen files, else the list, else the selection, else the Image Editor's image."""
@@ -110,16 +95,7 @@ class MAQUETTE_OT_image_to_mesh(bpy.types.Operator):
             if not bpy.app.background:
                 bpy.ops.ed.undo_push(message="Choose Photos")  # so that undoing the mesh keeps the list
             return paths
-        paths = inputs.listed_photos(context.scene)
-        if not paths:
-            shown = inputs.edited_image(context)
-            images = inputs.selected_images(context) or ([shown] if shown else [])
-            paths = inputs.files_of_images(images, new_job_folder()) if images else []
-        if not paths:
-            raise InputError(
-                "NO_IMAGE", "No photo is chosen.", "Add photos of the object from several sides."
-            )
-        return paths
+        return inputs.photos_at_hand(context)
 
 
 def _title(paths: list[Path]) -> str:

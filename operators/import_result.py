@@ -10,8 +10,9 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from ..core.errors import InputError, MaquetteError
-from . import jobs
-from .presentation import present
+from ..core.results import Result, read_result
+from . import candidates, jobs
+from .presentation import hide_meshes, present
 from .reports import refuse
 from .results import import_result
 from .settings import result_info
@@ -54,6 +55,9 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
         """All of it or nothing."""
         try:
             folder, name = self._source()
+            result = read_result(folder)
+            if result.method == "candidates":
+                return self._take_candidates(context.scene, folder, result)
             imported = import_result(folder, context.scene, name)
         except MaquetteError as error:
             return refuse(self, error)
@@ -62,15 +66,25 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
             before = self._same_frame(context.scene, imported.root)
             if before is not None:
                 imported.root.matrix_world = before.matrix_world
+            if before is not None and jobs.registry().find(self.job).request.verb == "extract":
+                hide_meshes(before)
             jobs.forget(self.job)
         self.report({"INFO"}, f"{imported.collection.name}: {len(imported.cameras)} cameras")
         return {"FINISHED"}
 
+    def _take_candidates(self, scene: bpy.types.Scene, folder: Path, result: Result) -> Outcome:
+        count = candidates.take_in(scene, folder, result)
+        if self.job:
+            jobs.forget(self.job)
+        self.report({"INFO"}, f"{count} candidates")
+        return {"FINISHED"}
+
     def _same_frame(self, scene: bpy.types.Scene, new: bpy.types.Object) -> bpy.types.Object | None:
-        """The root of the result whose cameras this job was given: wherever that was moved to, the new one belongs there."""
-        cameras = jobs.registry().find(self.job).request.settings.get("cameras")
+        """The root of the result whose field or cameras this job was given: wherever that was moved to, the new one belongs."""
+        request = jobs.registry().find(self.job).request
+        source = request.inputs[0] if request.verb == "extract" else request.settings.get("cameras")
         roots = (item for item in scene.objects if item.type == "EMPTY" and result_info(item).schema)
-        return next((root for root in roots if root != new and result_info(root).folder == cameras), None)
+        return next((root for root in roots if root != new and result_info(root).folder == source), None)
 
     def _source(self) -> tuple[Path, str]:
         """Folder and name: a job's result is called as the job was in the sidebar."""

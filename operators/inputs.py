@@ -11,6 +11,7 @@ import bpy
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.jobs.request import new_job_folder
 from .settings import scene_state
 
 SUFFIXES = (
@@ -53,6 +54,24 @@ def edited_image(context: bpy.types.Context) -> bpy.types.Image | None:
     """The image of the Image Editor that the mouse is over."""
     space = context.space_data
     return space.image if isinstance(space, bpy.types.SpaceImageEditor) else None
+
+
+def photos_at_hand(context: bpy.types.Context) -> list[Path]:
+    """The sidebar's list, else the selected image empties, else the Image Editor's image.
+
+    Raises:
+        InputError: NO_IMAGE, IMAGE_UNUSABLE.
+    """
+    paths = listed_photos(context.scene)
+    if not paths:
+        shown = edited_image(context)
+        images = selected_images(context) or ([shown] if shown else [])
+        paths = files_of_images(images, new_job_folder()) if images else []
+    if not paths:
+        raise InputError(
+            "NO_IMAGE", "No photo is chosen.", "Add one picture of the object, or photos from several sides."
+        )
+    return paths
 
 
 def files_of_images(images: Iterable[bpy.types.Image], folder: Path) -> list[Path]:

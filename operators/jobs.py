@@ -10,18 +10,22 @@ import logging
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
+from ..core.errors import MaquetteError
 from ..core.jobs import places
 from ..core.jobs.environment import engine_python
 from ..core.jobs.registry import CANCELLED, DONE, Entry, Registry
 from ..core.jobs.request import Request
 from ..core.jobs.runner import Worker
 from . import engine
-from .reports import ours
+from .reports import ours, refuse
 from .settings import preferences
+
+if TYPE_CHECKING:
+    from .reports import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,25 @@ def submit(scene: bpy.types.Scene, request: Request, title: str) -> Entry:
     entry = jobs.find(job)
     assert entry is not None
     return entry
+
+
+def start(operator: bpy.types.Operator, scene: bpy.types.Scene, request: Request, title: str) -> Outcome:
+    """How an operator ends that starts a job; without a window it also waits and imports what the job made."""
+    try:
+        entry = submit(scene, request, title)
+    except MaquetteError as error:
+        return refuse(operator, error)
+    if not bpy.app.background:
+        ours.listen_for_escape("INVOKE_DEFAULT")
+        return {"FINISHED"}
+    wait(entry)
+    if entry.state != DONE:
+        error = entry.error
+        text = f"{error['message']} {error['remedy']}" if error else "The job was cancelled"
+        operator.report({"ERROR"}, text)
+        return {"CANCELLED"}
+    ours.import_result(job=entry.id)
+    return {"FINISHED"}
 
 
 def wait(entry: Entry) -> None:

@@ -27,6 +27,19 @@ def region_of(box: bpy.types.Object) -> Matrix:
     return box.matrix_world @ Matrix.Translation((low + high) / 2) @ Matrix.Diagonal((*(high - low), 1.0))
 
 
+def region_in_result(box: bpy.types.Object, root: bpy.types.Object) -> list[float]:
+    """A box in the scene as the 16 numbers of a region in the world of the result that `root` stands for, wherever that
+    was moved to.
+
+    Raises:
+        InputError: RESULT_UNREADABLE.
+    """
+    result = read_result(Path(result_info(root).folder))
+    placed = Matrix(result.world_from_result.tolist()) @ root.matrix_world.inverted() @ region_of(box)
+    numbers: list[float] = np.array(placed, np.float64).ravel().tolist()
+    return numbers
+
+
 def _region(options: Any, photos: Iterable[Path]) -> tuple[tuple[float, ...], str]:
     """(region, cameras) of the settings. A box that hangs on a result's root is meant in that result's world, which only
     its own cameras bring about again.

@@ -21,3 +21,10 @@ def present(scene: bpy.types.Scene, chosen: list[bpy.types.Object]) -> None:
             for space in area.spaces:
                 if space.type == "VIEW_3D" and space.shading.color_type == "MATERIAL":
                     space.shading.color_type = "TEXTURE"
+
+
+def hide_meshes(root: bpy.types.Object) -> None:
+    """The meshes of a result that another one replaces; they stay in the file."""
+    for item in root.children:
+        if item.type == "MESH":
+            item.hide_viewport = item.hide_render = True

@@ -37,9 +37,13 @@ class MeshOptions(bpy.types.PropertyGroup):
                 "Photos",
                 "Cameras and a radiance field are solved from two or more photos of one object",
             ),
+            ("lrm", "Single Picture", "A trained model guesses the whole object from one picture"),
         ],
     )
-    model: StringProperty(name="Model", description="Name or file of the model, for methods that use one")
+    model: StringProperty(
+        name="Model",
+        description="Name or file of the model for a single picture; empty: the best that is there",
+    )
     quality: EnumProperty(
         name="Quality",
         description="Working resolution, fitting time and number of faces",
@@ -125,6 +129,16 @@ class PhotoItem(bpy.types.PropertyGroup):
     path: StringProperty(name="Path", description="File of the photo", subtype="FILE_PATH")
 
 
+class CandidateItem(bpy.types.PropertyGroup):
+    """One candidate for a picture's mesh."""
+
+    model: StringProperty(name="Model", description="Name or file of the model")
+    licence: StringProperty(name="Licence", description="Licence of the model's weights")
+    seed: IntProperty(name="Seed", description="Seed of this candidate")
+    picture: StringProperty(name="Picture", description="File of the picture", subtype="FILE_PATH")
+    image: PointerProperty(name="Preview", description="What it would look like", type=bpy.types.Image)
+
+
 class SceneState(bpy.types.PropertyGroup):
     """`Scene.maquette`."""
 
@@ -133,6 +147,7 @@ class SceneState(bpy.types.PropertyGroup):
     active_photo: IntProperty(name="Photo", description="Photo chosen in the list")
     active_camera: IntProperty(name="Camera", description="Camera chosen in the list")
     mesh: PointerProperty(type=MeshOptions)
+    candidates: CollectionProperty(type=CandidateItem)
 
 
 class ResultInfo(bpy.types.PropertyGroup):
@@ -264,7 +279,7 @@ def preferences() -> Any:
     return addon.preferences if addon else None
 
 
-CLASSES = (MeshOptions, PhotoItem, SceneState, ResultInfo, CameraInfo, MaquettePreferences)
+CLASSES = (MeshOptions, PhotoItem, CandidateItem, SceneState, ResultInfo, CameraInfo, MaquettePreferences)
 POINTERS: tuple[tuple[Any, Any], ...] = (
     (bpy.types.Scene, SceneState),
     (bpy.types.Object, ResultInfo),

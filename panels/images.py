@@ -60,6 +60,32 @@ class MAQUETTE_PT_images(Sidebar, bpy.types.Panel):
         column = layout.column()
         column.scale_y = 1.4
         column.operator("maquette.image_to_mesh", icon="MESH_DATA")
+        if count == 1:
+            layout.operator("maquette.candidates", icon="IMGDISPLAY")
+
+
+class MAQUETTE_PT_candidates(Sidebar, bpy.types.Panel):
+    """What models would make of the picture."""
+
+    bl_label = "Candidates"
+    bl_parent_id = "MAQUETTE_PT_images"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only while there are some."""
+        return len(scene_state(context.scene).candidates) > 0
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Preview, name, button."""
+        layout, state = self.layout, scene_state(context.scene)
+        for index, item in enumerate(state.candidates):
+            box = layout.box()
+            if item.image is not None:
+                box.template_icon(item.image.preview_ensure().icon_id, scale=6.0)
+            text = f"{Path(item.model).stem}, seed {item.seed}"
+            box.label(text=f"{text} ({item.licence})" if item.licence else text, translate=False)
+            box.operator("maquette.use_candidate", icon="MESH_DATA").index = index
+        layout.operator("maquette.clear_candidates", icon="TRASH")
 
 
 class MAQUETTE_PT_settings(Sidebar, bpy.types.Panel):
@@ -118,6 +144,7 @@ class MAQUETTE_PT_advanced(Sidebar, bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         layout.prop(options, "method")
+        layout.prop(options, "model")
         layout.prop(options, "cameras")
         layout.prop(options, "resolution")
         layout.prop(options, "device")
@@ -127,6 +154,7 @@ class MAQUETTE_PT_advanced(Sidebar, bpy.types.Panel):
 CLASSES = (
     MAQUETTE_UL_photos,
     MAQUETTE_PT_images,
+    MAQUETTE_PT_candidates,
     MAQUETTE_PT_settings,
     MAQUETTE_PT_background,
     MAQUETTE_PT_advanced,

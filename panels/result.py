@@ -41,6 +41,7 @@ class MAQUETTE_PT_result(Sidebar, bpy.types.Panel):
             split = column.split(factor=0.55)
             split.label(text="Time")
             split.label(text=duration(seconds), translate=False)
+        layout.operator("maquette.re_extract", icon="FILE_REFRESH")
         for text in info.warnings.splitlines():
             draw_text(layout, context, text, icon="ERROR")
         for photo, reason in failed.items():

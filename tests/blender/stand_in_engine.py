@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The real worker with a stand-in for the verb `mesh`: it takes MAQUETTE_TEST_SECONDS and leaves a copy of the Result
+"""The real worker with stand-ins for its verbs. `mesh` takes MAQUETTE_TEST_SECONDS and leaves a copy of the Result
 
 folder MAQUETTE_TEST_RESULT. A photo whose name begins with `bad` fails the job, `crash` kills the worker.
 Started as `Worker(python of an engine, script=this file)`.
@@ -42,6 +42,31 @@ def mesh(request, folder, progress):
     return result
 
 
+def extract(request, folder, progress):
+    """A copy of the result; its settings tell what was asked."""
+    from maquette.core import results
+
+    source = Path(request.inputs[0])
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    result = results.read_result(source)
+    result.settings = request.settings
+    return result
+
+
+def candidates(request, folder, progress):
+    """One for each of two seeds, one pixel each."""
+    from maquette.core import results
+    from PIL import Image
+
+    rows = []
+    for seed in range(request.settings["seed"], request.settings["seed"] + 2):
+        Image.new("RGB", (6, 2), (90, 60, 30)).save(folder / f"candidate_{seed}.png")
+        rows.append({"model": "tiny", "licence": "CC0-1.0", "seed": seed, "preview": f"candidate_{seed}.png"})
+    result = results.Result("picture", "candidates")
+    result.metrics = {"candidates": rows, "picture": request.inputs[0]}
+    return result
+
+
 if __name__ == "__main__":
     bootstrap = Path(__file__).resolve().parents[2] / "core" / "jobs" / "bootstrap.py"
     if not bootstrap.is_file():  # beside an installed add-on: told where that is
@@ -49,4 +74,4 @@ if __name__ == "__main__":
     runpy.run_path(str(bootstrap))["load_package"]()
     from maquette.core.jobs import worker
 
-    sys.exit(worker.main(sys.argv[2:], {"mesh": mesh}))
+    sys.exit(worker.main(sys.argv[2:], {"mesh": mesh, "extract": extract, "candidates": candidates}))

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import sys
 import threading
 from pathlib import Path
 
@@ -16,36 +14,6 @@ from mathutils import Matrix
 
 from tests.blender.ball import write_ball, write_png
 from tests.blender.test_results import datablocks
-
-
-@pytest.fixture
-def engine(root, module, monkeypatch, ball_result):
-    """A stand-in engine that finishes within a second; everything it started ends with the test."""
-    python = root / ".venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if not python.is_file():
-        pytest.skip("needs the engine's packages: make setup")
-    jobs, runner = module("operators.jobs"), module("core.jobs.runner")
-    monkeypatch.setenv("MAQUETTE_ENGINE_PYTHON", str(python))
-    monkeypatch.setenv("MAQUETTE_TEST_SECONDS", "0.3")
-    monkeypatch.setenv("MAQUETTE_TEST_RESULT", str(ball_result))
-    script = Path(__file__).with_name("stand_in_engine.py")
-    monkeypatch.setattr(jobs, "make_worker", functools.partial(runner.Worker, script=script))
-    module("operators.engine").look_again()
-    yield jobs
-    jobs.unregister()
-    jobs.register()
-
-
-@pytest.fixture
-def photos(tmp_path):
-    def write(*names):
-        folder = tmp_path / "photos"
-        folder.mkdir(exist_ok=True)
-        for name in names:
-            write_png(folder / name, np.full((4, 4, 3), 0.5))
-        return {"directory": str(folder), "files": [{"name": name} for name in names]}
-
-    return write
 
 
 def test_photos_become_an_object(engine, photos, scene):
