@@ -18,9 +18,7 @@ from torch import Tensor, nn
 
 from ..fields.field import Kind
 from .parts.key_shapes import Shapes, shapes_of
-
-CHUNK_POINTS = 1 << 16
-"""Points per call of the network."""
+from .parts.rows import chunk_of
 
 
 class NetworkField:
@@ -60,7 +58,7 @@ class NetworkField:
 
     def geometry(self, points: Tensor) -> Tensor:
         """points (N, 3) float32 -> probability or density (N,) float32."""
-        return torch.cat([self.geometry_of(part) for part in points.split(CHUNK_POINTS)])
+        return torch.cat([self.geometry_of(part) for part in points.split(chunk_of(points.device))])
 
     def appearance(
         self, points: Tensor, directions: Tensor | None = None, normals: Tensor | None = None
@@ -68,8 +66,9 @@ class NetworkField:
         """points (N, 3), unit directions from the camera or None (against the normals) -> colours (N, 3)."""
         if directions is None and normals is not None:
             directions = -normals
-        parts = directions.split(CHUNK_POINTS) if directions is not None else None
-        chunks = points.split(CHUNK_POINTS)
+        size = chunk_of(points.device)
+        parts = directions.split(size) if directions is not None else None
+        chunks = points.split(size)
         return torch.cat([self.colour_of(p, parts[i] if parts else None) for i, p in enumerate(chunks)])
 
     def save(self, path: Path) -> None:

@@ -39,6 +39,8 @@ class Sorted:
     """Numbers and texts beside the weights (iteration, epoch ...)."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Dictionaries without tensors (constructor arguments ...)."""
+    mapped: bool = False
+    """The tensors lie in the file itself, mapped into memory (`safe_loader.release`)."""
 
 
 def read_contents(path: Path) -> Sorted:

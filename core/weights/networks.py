@@ -33,7 +33,7 @@ from ..models.texture_fields import network as texture_fields
 from ..models.zero123.layouts import zero123_from_public
 from ..models.zero123.model import Zero123Config
 from .layouts import network_keys, recognise
-from .safe_loader import check_finite, read_checkpoint
+from .safe_loader import check_finite, read_checkpoint, release
 
 Weights = Mapping[str, Tensor]
 OPTIONAL = KeyLayout(optional=r"num_batches_tracked$|\.f$", ignored=r"^discriminator\.")
@@ -48,6 +48,8 @@ class Source:
     """Dictionaries beside the weights in the same file."""
     dtype: torch.dtype | None = None
     """Wanted for the large networks; None: float32."""
+    release: Callable[[Tensor], None] | None = None
+    """Told of every tensor that has been converted (`safe_loader.release`); None: the file is not mapped."""
 
     def configuration(self, name: str) -> dict[str, Any] | None:
         """The published configuration file that lies beside the weights, None where there is none.
@@ -87,19 +89,21 @@ def load_network(path: Path, dtype: torch.dtype | None = None) -> tuple[str, nn.
     content = read_checkpoint(path)
     tensors: dict[str, Tensor] = network_keys(content, path)
     name = recognise(tensors, path)
-    check_finite(tensors, path)
     if name not in NETWORKS:
         raise MissingError(
             "NETWORK_MISSING", f"{path.name} is {name}, which this version cannot run.", "Update Maquette."
         )
     try:
-        return name, NETWORKS[name](tensors, Source(path, content.settings, dtype)).eval()
+        source = Source(path, content.settings, dtype, release if content.mapped else None)
+        network = NETWORKS[name](tensors, source).eval()
     except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
         raise InputError(
             "WEIGHTS_MISMATCH",
             f"{path.name} looks like {name}, but weights are missing or misshapen: {error}.",
             "Download the file again.",
         ) from error
+    check_finite(network.state_dict(), path)
+    return name, network
 
 
 def _by_shapes(build: Callable[[Shapes, str], nn.Module]) -> Callable[[Weights, Source], nn.Module]:
@@ -195,7 +199,7 @@ TRIPOSR, ZERO123, LOFTR, SPARSENEUS = TripoSRConfig(), Zero123Config(), LoFTRCon
 NETWORKS: dict[str, Callable[[Weights, Source], nn.Module]] = {
     "triposr": _triposr,
     "openlrm": _openlrm,
-    "zero123": lambda tensors, source: zero123_from_public(tensors, ZERO123, source.dtype),
+    "zero123": lambda tensors, source: zero123_from_public(tensors, ZERO123, source.dtype, source.release),
     "sparseneus": lambda tensors, _: SparseNeuS.from_public(tensors, SPARSENEUS),
     "loftr": lambda tensors, _: LoFTR.from_public(tensors, LOFTR),
     "sd_vae": _vae,

@@ -8,10 +8,14 @@ Reads safetensors, PyTorch files of both kinds (zip, and the older plain pickle)
 
 from __future__ import annotations
 
+import ctypes
 import io
 import logging
+import mmap
+import os
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +67,35 @@ def read_checkpoint(path: Path) -> Sorted:
     """
     if path.is_dir():
         flat: dict[str, Tensor] = {}
+        mapped = True
         for part in parts_of(path):
-            for group in read_checkpoint(part).groups.values():
+            content = read_checkpoint(part)
+            mapped &= content.mapped
+            for group in content.groups.values():
                 flat |= {f"{part.parent.name}.{key}": value for key, value in group.items()}
-        return Sorted({"": flat})
+        return Sorted({"": flat}, mapped=mapped)
     kind = kind_of(path)
     try:
-        content = _read_safetensors(path) if kind == "safetensors" else _read_torch(path)
+        held, mapped = (_read_safetensors(path), True) if kind == "safetensors" else _read_torch(path)
     except MemoryError as error:
         raise FailedError(
             "OUT_OF_MEMORY", f"{path.name} does not fit into memory.", "Close other programs."
         ) from error
-    return grouped(path, content, lambda value: isinstance(value, Tensor))
+    return replace(grouped(path, held, lambda value: isinstance(value, Tensor)), mapped=mapped)
+
+
+def release(tensor: Tensor) -> None:
+    """Let the pages of a mapped weight file behind an unchanged tensor go; asking for them reads the file again.
+
+    So a file of many gigabytes is converted to half precision in the memory of the result. Only for tensors of a
+    `Sorted` that says `mapped`: any other memory would be lost. Does nothing where the system cannot.
+    """
+    if os.name != "posix" or not tensor.is_contiguous():
+        return
+    begin, size = tensor.data_ptr(), tensor.numel() * tensor.element_size()
+    first, last = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, (begin + size) // mmap.PAGESIZE * mmap.PAGESIZE
+    if last > first:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -95,18 +116,20 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise damaged(path) from error
 
 
-def _read_torch(path: Path) -> Any:
+def _read_torch(path: Path) -> tuple[Any, bool]:
+    """What the file holds, and whether its tensors are mapped."""
     try:
         # The names a file uses are read first: what is refused is told by name, and trainers' objects become inert.
         seen: set[str] = set()
         examine(path, seen)
         if PERSISTENT in seen:
             with path.open("rb") as file:
-                return foreign_pickle.plain(RestrictedUnpickler(file, TENSORS).load())
+                return foreign_pickle.plain(RestrictedUnpickler(file, TENSORS).load()), False
+        mapped = kind_of(path) == "zip"
         inert = [(Inert, name) for name in sorted(seen) if name.startswith(INERT_MODULES)]
         with torch.serialization.safe_globals([*_numbers(), *inert]):
             # Mapped, so that optimiser state and second copies in a file of many gigabytes are never read.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=kind_of(path) == "zip")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped), mapped
     except UnsafePickle as error:
         raise unsafe(path, str(error)) from error
     except pickle.UnpicklingError as error:

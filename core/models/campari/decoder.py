@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..parts.fourier import nerf_encoding
 from ..parts.key_shapes import Shapes, count
+from ..parts.rows import RowLinear
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class RadianceField(nn.Module):
         self.config = config
         hidden, half = config.hidden, config.c_dim // 2
         position = config.dim * (1 + 2 * config.octaves)
-        self.fc_in = nn.Linear(position, hidden)
-        self.blocks = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(config.n_blocks))
+        self.fc_in = RowLinear(position, hidden)
+        self.blocks = nn.ModuleList(RowLinear(hidden, hidden) for _ in range(config.n_blocks))
         self.fc_c = nn.Linear(half, hidden)
         self.skips = nn.ModuleList([nn.Linear(position, hidden)])
         self.skips_c = nn.ModuleList([nn.Linear(half, hidden)])
@@ -55,19 +56,19 @@ class RadianceField(nn.Module):
         """p (..., dim), unit directions (..., 3), codes (..., c_dim), broadcast -> density (...), colours (..., 3)."""
         shape, look = codes.chunk(2, -1)
         h = self._trunk(p, shape)
-        density = F.relu(self.fc_out(h)[..., 0] + noise)
-        view = self.fc_view(nerf_encoding(direction, self.config.view_octaves))
-        return density, torch.sigmoid(self.net_view(h + view + self.fc_view_c(look)))
+        density = F.relu(self.fc_out(h)[..., 0].float() + noise)
+        view = self.fc_view(nerf_encoding(direction, self.config.view_octaves)) + self.fc_view_c(look)
+        return density, torch.sigmoid(self.net_view(h + view).float())
 
     def density(self, p: Tensor, codes: Tensor) -> Tensor:
         """Density alone (...)."""
-        return F.relu(self.fc_out(self._trunk(p, codes.chunk(2, -1)[0]))[..., 0])
+        return F.relu(self.fc_out(self._trunk(p, codes.chunk(2, -1)[0]))[..., 0].float())
 
     def _trunk(self, p: Tensor, shape: Tensor) -> Tensor:
-        h = self.fc_in(nerf_encoding(p, self.config.octaves)) + self.fc_c(shape)
+        h = (self.fc_in(nerf_encoding(p, self.config.octaves)) + self.fc_c(shape)).relu_()
         for block in self.blocks:
-            h = block(F.relu(h))
-        return F.relu(h)
+            h = block(h).relu_()
+        return h
 
 
 def field_config_from(shapes: Shapes, dim: int = 3) -> FieldConfig:

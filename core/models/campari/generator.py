@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..parts.compositing import FAR, interval_lengths, jitter_depths
 from ..parts.key_shapes import Shapes, count, has, under
+from ..parts.rows import chunk_of
 from .cameras import CameraNetwork, Cameras, lattice_rays
 from .decoder import FieldConfig, RadianceField, field_config_from
 
@@ -98,7 +99,7 @@ class Campari(nn.Module):
         points = origin[..., None, :] + depths[..., None] * direction[..., None, :]
         length = direction.norm(dim=-1)
         unit = (direction / length[..., None])[..., None, :]
-        density, colour = self.decoder(points, unit, z[:, None, None, None])
+        density, colour = by_rows(self.decoder, points, unit, z)
         lengths = interval_lengths(depths, length, (far - depths[..., -1:])[..., 0])
         weights, left = weights_and_rest(density, lengths)
         foreground = (weights[..., None] * colour).sum(-2)
@@ -117,12 +118,20 @@ class Campari(nn.Module):
         inverse = torch.linspace(0.0, 1.0, samples).to(direction).expand(*direction.shape[:3], -1)
         points, _ = inverted_sphere(origin[..., None, :], direction[..., None, :], inverse)
         points, inverse = points.flip(-2), inverse.flip(-1)  # near (1) to far (0)
-        density, colour = self.decoder_bg(points, unit, z[:, None, None, None])
+        density, colour = by_rows(self.decoder_bg, points, unit, z)
         lengths = torch.cat(
             [inverse[..., :-1] - inverse[..., 1:], torch.full_like(inverse[..., :1], FAR)], -1
         )
         weights, _ = weights_and_rest(density, lengths)
         return (weights[..., None] * colour).sum(-2)
+
+
+def by_rows(field: RadianceField, points: Tensor, unit: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """A field at points (B, H, W, S, dim) seen along (B, H, W, 1, 3), some rows of the picture at a time."""
+    rows = max(chunk_of(points.device) // points[:, 0, ..., 0].numel(), 1)
+    pairs = zip(points.split(rows, 1), unit.split(rows, 1), strict=True)
+    densities, colours = zip(*(field(*pair, z[:, None, None, None]) for pair in pairs), strict=True)
+    return torch.cat(densities, 1), torch.cat(colours, 1)
 
 
 def weights_and_rest(density: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..parts.fourier import giraffe_encoding
 from ..parts.key_shapes import Shapes, count
+from ..parts.rows import RowLinear
 
 SKIP = 4
 """The inputs enter again behind this many of the published eight layers."""
@@ -38,17 +39,17 @@ class FeatureField(nn.Module):
         super().__init__()
         self.config = config
         hidden, position, view = config.hidden, 6 * config.octaves, 6 * config.view_octaves
-        self.fc_in = nn.Linear(position, hidden)
+        self.fc_in = RowLinear(position, hidden)
         self.fc_z = nn.Linear(config.z_dim, hidden)
-        self.blocks = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(config.n_blocks))
+        self.blocks = nn.ModuleList(RowLinear(hidden, hidden) for _ in range(config.n_blocks))
         if config.skips:
             self.fc_z_skips = nn.ModuleList(nn.Linear(config.z_dim, hidden) for _ in range(config.skips))
-            self.fc_p_skips = nn.ModuleList(nn.Linear(position, hidden) for _ in range(config.skips))
+            self.fc_p_skips = nn.ModuleList(RowLinear(position, hidden) for _ in range(config.skips))
         self.sigma_out = nn.Linear(hidden, 1)
         self.fc_z_view = nn.Linear(config.z_dim, hidden)
-        self.feat_view = nn.Linear(hidden, hidden)
+        self.feat_view = RowLinear(hidden, hidden)
         self.fc_view = nn.Linear(view, hidden)
-        self.feat_out = nn.Linear(hidden, config.features)
+        self.feat_out = RowLinear(hidden, config.features)
 
     def forward(self, p: Tensor, direction: Tensor, z_shape: Tensor, z_look: Tensor) -> tuple[Tensor, Tensor]:
         """p, unit directions (B, T, 3), codes (B, z_dim) -> raw density (B, T), features (B, T, F)."""

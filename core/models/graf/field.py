@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from ...fields.field import Kind
 from ..nerf.network import NerfMlp, config_from
 from ..network_field import NetworkField, cube
+from ..parts.fourier import nerf_encoding
 from ..parts.key_shapes import Shapes
-from .generator import evaluate, has_views
+from .generator import OCTAVES, evaluate, has_views, shape_dim
 
 HALF_EDGE = 2.5
 """Of the box: the shell between near and far, 7.5 and 12.5 from a camera at distance 10."""
@@ -39,7 +40,9 @@ class GrafField(NetworkField):
 
     def geometry_of(self, points: Tensor) -> Tensor:
         """Density."""
-        return F.relu(self._raw(points, None)[:, 3])
+        network, z = self.network, self.codes["z"]
+        assert isinstance(network, NerfMlp)
+        return F.relu(network.density(nerf_encoding(points, OCTAVES), z[:, : shape_dim(network)]))
 
     def colour_of(self, points: Tensor, directions: Tensor | None) -> Tensor:
         """Colours; without directions, seen from outside towards the vertical axis."""

@@ -16,6 +16,7 @@ from ..nerf.network import NerfMlp
 from ..nerf.rendering import Composite, camera_rays, composite
 from ..parts.compositing import jitter_depths
 from ..parts.fourier import nerf_encoding
+from ..parts.rows import chunk_of
 
 OCTAVES, VIEW_OCTAVES = 10, 4
 POSITION_DIM = 3 + 6 * OCTAVES
@@ -67,16 +68,16 @@ def evaluate(network: NerfMlp, points: Tensor, directions: Tensor | None, z: Ten
     Returns:
         (N, S, 4) colour logits and raw density.
     """
-    rays, samples = points.shape[:2]
-    shape, look = (
-        c.expand(rays, -1)[:, None].expand(-1, samples, -1) for c in z.tensor_split([shape_dim(network)], 1)
-    )
-    position = torch.cat([nerf_encoding(points, OCTAVES), shape], -1)
-    view = look
-    if directions is not None:
-        code = nerf_encoding(directions, VIEW_OCTAVES)[:, None].expand(-1, samples, -1)
-        view = torch.cat([code, look], -1)
-    return network(position.flatten(0, 1), view.flatten(0, 1)).unflatten(0, (rays, samples))
+    rays = max(chunk_of(points.device) // points.shape[1], 1)
+    raw = []
+    for start in range(0, len(points), rays):
+        these = slice(start, start + rays)
+        here = points[these]
+        shape, look = (z if len(z) == 1 else z[these]).tensor_split([shape_dim(network)], 1)
+        view = None if directions is None else nerf_encoding(directions[these], VIEW_OCTAVES)
+        position = nerf_encoding(here.flatten(0, 1), OCTAVES)
+        raw.append(network(position, view, shape, look).unflatten(0, here.shape[:2]))
+    return torch.cat(raw)
 
 
 def render_rays(

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..parts.key_shapes import Shapes, count
+from ..parts.rows import RowLinear, linear_of_parts
 
 SKIP = 4
 """The input is concatenated again behind this layer."""
@@ -51,34 +51,45 @@ class NerfMlp(nn.Module):
         if config.plain_out:
             self.output_linear = nn.Linear(width, config.plain_out)
         else:
-            self.feature_linear = nn.Linear(width, width)
+            self.feature_linear = RowLinear(width, width)
             self.alpha_linear = nn.Linear(width, 1)
             self.rgb_linear = nn.Linear(width // 2, 3)
 
-    def forward(self, position: Tensor, view: Tensor | None) -> Tensor:
-        """position (N, position_dim), view (N, view_dim) -> (N, 4): colour logits, raw density."""
-        h = self.trunk(position)  # (N, W)
-        if self.config.plain_out:
-            raw: Tensor = self.output_linear(h)
-            return raw
-        feature = self.feature_linear(h)
-        feature = feature if view is None else torch.cat([feature, view], -1)
-        colour = self.rgb_linear(F.relu(self.views_linears[0](feature)))  # (N, 3)
-        return torch.cat([colour, self.alpha_linear(h)], -1)
+    def forward(
+        self,
+        position: Tensor,
+        view: Tensor | None,
+        shape: Tensor | None = None,
+        look: Tensor | None = None,
+    ) -> Tensor:
+        """Colour logits and raw density, (N, 4) float32.
 
-    def trunk(self, position: Tensor) -> Tensor:
-        """position (N, position_dim) -> (N, W)."""
+        Args:
+            position: (N, P) encoded.
+            view: (N or R, D) encoded directions; a row of R holds for N / R points.
+            shape, look: (1 or R, .) codes that GRAF appends to the two inputs.
+        """
+        h = self.trunk(position, shape)  # (N, W)
+        if self.config.plain_out:
+            return self.output_linear(h).float()
+        feature = self.feature_linear(h)
+        parts = [feature, *(part for part in (view, look) if part is not None)]
+        h_view = linear_of_parts(parts, self.views_linears[0].weight, self.views_linears[0].bias).relu_()
+        return torch.cat([self.rgb_linear(h_view), self.alpha_linear(h)], -1).float()
+
+    def trunk(self, position: Tensor, shape: Tensor | None = None) -> Tensor:
+        """position (N, P), shape (1 or R, .) or None -> (N, W)."""
+        inputs = [position] if shape is None else [position, shape]
         h = position
         for i, layer in enumerate(self.pts_linears):
-            h = F.relu(layer(h))
-            if i == SKIP:
-                h = torch.cat([position, h], -1)
+            parts = inputs if i == 0 else [*inputs, h] if i == SKIP + 1 else [h]
+            h = linear_of_parts(parts, layer.weight, layer.bias).relu_()
         return h
 
-    def density(self, position: Tensor) -> Tensor:
+    def density(self, position: Tensor, shape: Tensor | None = None) -> Tensor:
         """Raw density alone, (N,)."""
         head = self.output_linear if self.config.plain_out else self.alpha_linear
-        return head(self.trunk(position))[..., 3 if self.config.plain_out else 0]
+        return head(self.trunk(position, shape))[..., 3 if self.config.plain_out else 0].float()
 
 
 def config_from(shapes: Shapes) -> NerfConfig:

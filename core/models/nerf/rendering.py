@@ -15,10 +15,11 @@ from torch import Tensor
 
 from ..parts.compositing import interval_lengths, jitter_depths, ray_weights
 from ..parts.fourier import nerf_encoding
+from ..parts.rows import chunk_of
 from .network import NerfMlp
 
 Network = Callable[[Tensor, Tensor | None], Tensor]
-"""Encoded positions and directions (N, .) -> raw (N, 4 or more)."""
+"""Encoded positions (N, .) and directions (R, .), each of N / R positions in a row -> raw (N, 4 or more)."""
 
 
 class Composite(NamedTuple):
@@ -119,11 +120,13 @@ def query(
     network: Network, points: Tensor, views: Tensor | None, octaves: tuple[int, int] = (10, 4)
 ) -> Tensor:
     """points (R, S, 3), unit directions (R, 3) or None -> raw (R, S, C)."""
-    position = nerf_encoding(points.flatten(0, 1), octaves[0])
-    code = None
-    if views is not None:
-        code = nerf_encoding(views[:, None].expand(points.shape).flatten(0, 1), octaves[1])
-    return network(position, code).unflatten(0, points.shape[:2])
+    rays = max(chunk_of(points.device) // points.shape[1], 1)
+    raw = []
+    for start in range(0, len(points), rays):
+        here = points[start : start + rays]
+        code = None if views is None else nerf_encoding(views[start : start + rays], octaves[1])
+        raw.append(network(nerf_encoding(here.flatten(0, 1), octaves[0]), code).unflatten(0, here.shape[:2]))
+    return torch.cat(raw)
 
 
 def render_rays(

@@ -68,7 +68,7 @@ class DecoderCBatchNorm(nn.Module):
         for i in range(self.n_blocks):
             h = self.get_submodule(f"block{i}")(h, c)
         logits: Tensor = self.fc_out(F.leaky_relu(self.bn(h, c), self.leak))
-        return logits[..., 0]
+        return logits[..., 0].float()
 
 
 class DecoderSimple(nn.Module):

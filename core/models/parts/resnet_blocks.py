@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .rows import RowLinear, linear
+
 
 class Pointwise(nn.Conv1d):
     """A linear map of the last axis whose weight is stored as a convolution of size one, (out, in, 1)."""
@@ -21,12 +23,12 @@ class Pointwise(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in) -> (..., out)."""
-        return F.linear(x, self.weight[..., 0], self.bias)
+        return linear(x, self.weight[..., 0], self.bias)
 
 
 def linear_map(size_in: int, size_out: int, pointwise: bool, bias: bool = True) -> Pointwise | nn.Linear:
     """A linear layer in either of the two published storage forms."""
-    return Pointwise(size_in, size_out, bias) if pointwise else nn.Linear(size_in, size_out, bias=bias)
+    return Pointwise(size_in, size_out, bias) if pointwise else RowLinear(size_in, size_out, bias=bias)
 
 
 class PointBatchNorm(nn.BatchNorm1d):
@@ -59,8 +61,31 @@ class ConditionalBatchNorm1d(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """x (B, T, F), c (B, c_dim) -> (B, T, F)."""
+        if self.training:
+            gamma, beta = self._gamma_beta(c)
+            return torch.addcmul(beta, gamma, self.bn(x))
+        scale, shift = self.affine(c)
+        return torch.addcmul(shift, scale, x)
+
+    def behind(self, layer: Pointwise, x: Tensor, c: Tensor) -> Tensor:
+        """The norm of layer(x), where one condition holds for all points folded into the layer."""
+        if self.training or len(c) > 1:
+            return self(layer(x), c)
+        assert layer.bias is not None
+        scale, shift = (value[0, 0] for value in self.affine(c))  # (F,)
+        return linear(x, scale[:, None] * layer.weight[..., 0], torch.addcmul(shift, scale, layer.bias))
+
+    def affine(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Factor and offset (B, 1, F) that the running statistics make of a condition (B, c_dim); float32."""
+        with torch.autocast(c.device.type, enabled=False):
+            gamma, beta = self._gamma_beta(c)
+            scale = gamma * torch.rsqrt(self.bn.running_var + self.bn.eps)
+            return scale, beta - self.bn.running_mean * scale
+
+    def _gamma_beta(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1, F) each."""
         gamma, beta = (self.get_submodule(f"{self.kind}_{name}")(c)[:, None] for name in ("gamma", "beta"))
-        return torch.addcmul(beta, gamma, self.bn(x))
+        return gamma, beta
 
 
 class ResnetBlockFC(nn.Module):
@@ -133,5 +158,5 @@ class CResnetBlockConv1d(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """x (B, T, size_in), c (B, c_dim) -> (B, T, size_out)."""
-        dx: Tensor = self.fc_1(F.relu(self.bn_1(self.fc_0(F.relu(self.bn_0(x, c))), c)))
+        dx: Tensor = self.fc_1(self.bn_1.behind(self.fc_0, self.bn_0(x, c).relu_(), c).relu_())
         return dx + (x if self.shortcut is None else self.shortcut(x))
