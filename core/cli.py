@@ -263,6 +263,7 @@ def _add_mesh(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--model", default=default.model, metavar="NAME|FILE", help="for methods that use a model"
     )
+    _add_matting(verb)
     _add_extraction(verb)
     verb.add_argument(
         "--height", type=float, default=default.height, metavar="M", help="height in metres (longest side 1)"
@@ -279,6 +280,7 @@ def _add_candidates(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--seeds", type=int, default=0, metavar="N", help="per model (four candidates in all)")
     _add_masks(verb)
+    _add_matting(verb)
 
 
 def _add_poses(verb: argparse.ArgumentParser) -> None:
@@ -310,6 +312,15 @@ def _add_masks(verb: argparse.ArgumentParser) -> None:
         "--mask-mode", choices=MASK_MODES, default="auto",
         help="auto: alpha if there is any, else found; alpha: alpha only; none: keep the whole scene",
     )  # fmt: skip
+
+
+def _add_matting(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--matting",
+        default="",
+        metavar="FILE.onnx",
+        help="a model that masks a single picture (needs onnxruntime)",
+    )
 
 
 def _add_result(verb: argparse.ArgumentParser) -> None:
@@ -371,7 +382,7 @@ def _request(options: argparse.Namespace) -> Request:
             "NO_IMAGE", "There is no picture.", "Name at least one photo, or a folder of photos."
         )
     inputs = tuple(_absolute(path) for path in options.inputs)
-    given = [getattr(options, name, "") for name in ("masks", "cameras", "onto")]
+    given = [getattr(options, name, "") for name in ("masks", "matting", "cameras", "onto")]
     for path in (*inputs, *(_absolute(path) for path in given if path)):
         if not Path(path).exists():
             raise InputError("NOT_FOUND", f"{path} does not exist.", "Check the path.")
@@ -379,20 +390,22 @@ def _request(options: argparse.Namespace) -> Request:
     if options.verb == "mesh":
         names = set(MeshSettings().as_json())
         chosen = {name: value for name, value in vars(options).items() if name in names}
-        chosen |= {name: _absolute(chosen[name]) for name in ("masks", "cameras")}
+        chosen |= {name: _absolute(chosen[name]) for name in ("masks", "matting", "cameras")}
         if chosen["model"] and Path(chosen["model"]).exists():
             chosen["model"] = _absolute(chosen["model"])
         settings = MeshSettings.from_json(chosen).as_json()
     else:
         own = {
             "poses": ("method", "format", "cameras", "masks", "mask_mode"),
-            "candidates": ("models", "seeds", "masks", "mask_mode"),
+            "candidates": ("models", "seeds", "masks", "mask_mode", "matting"),
             "extract": ("resolution", "threshold", "face_budget", "texture_size", "region"),
             "bake": ("onto", "texture_size"),
         }[options.verb]
         settings = shared | {name: getattr(options, name) for name in own}
         settings |= {
-            name: _absolute(settings[name]) for name in ("masks", "cameras", "onto") if name in settings
+            name: _absolute(settings[name])
+            for name in ("masks", "matting", "cameras", "onto")
+            if name in settings
         }
         if "models" in settings:
             settings["models"] = [_absolute(m) if Path(m).exists() else m for m in settings["models"]]

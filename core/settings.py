@@ -34,6 +34,8 @@ class MeshSettings:
     """Folder with masks named like the photos; empty: see `mask_mode`."""
     mask_mode: str = "auto"
     """auto: alpha if there is any, else found; alpha: alpha only; none: keep the whole scene."""
+    matting: str = ""
+    """ONNX file of a matting model that tells the object of a single picture where no masks are given; needs onnxruntime."""
     region: tuple[float, ...] = ()
     """Optional box in the world of the result: x0 y0 z0 x1 y1 z1, metres; or one that stands askew: 16 numbers, row by row
     the matrix that takes the cube from -0.5 to 0.5 there."""

@@ -62,6 +62,7 @@ class MAQUETTE_OT_candidates(bpy.types.Operator):
                 "seeds": self.seeds,
                 "seed": options.seed,
                 "masks": bpy.path.abspath(options.masks),
+                "matting": bpy.path.abspath(options.matting),
                 "mask_mode": options.mask_mode,
                 "device": options.device,
             }

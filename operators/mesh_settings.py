@@ -80,6 +80,7 @@ def mesh_settings(options: Any, photos: Iterable[Path] = ()) -> MeshSettings:
         seed=options.seed,
         cameras=bpy.path.abspath(cameras),
         masks=bpy.path.abspath(options.masks),
+        matting=bpy.path.abspath(options.matting),
         mask_mode=options.mask_mode,
         region=region,
         texture_size=options.texture_size,

@@ -75,6 +75,11 @@ class MeshOptions(bpy.types.PropertyGroup):
         description="Folder with pictures named like the photos, white where the object is; empty: see Background",
         subtype="DIR_PATH",
     )
+    matting: StringProperty(
+        name="Matting Model",
+        description="ONNX file of a model that tells the object of a single picture; needs onnxruntime in the engine",
+        subtype="FILE_PATH",
+    )
     mask_mode: EnumProperty(
         name="Background",
         description="What belongs to the object when no masks are given",

@@ -121,6 +121,8 @@ class MAQUETTE_PT_background(Sidebar, bpy.types.Panel):
         column.active = not options.masks
         column.prop(options, "mask_mode")
         layout.prop(options, "masks")
+        if len(scene_state(context.scene).photos) <= 1:
+            layout.prop(options, "matting")
         layout.prop(options, "use_region")
         column = layout.column()
         column.active = options.use_region

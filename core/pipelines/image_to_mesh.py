@@ -21,6 +21,7 @@ from ..fit.bounds import region_cube
 from ..fit.silhouette_refinement import RefinementSettings, refine_to_mask
 from ..images.load import read_pixels
 from ..images.mask_files import read_masks, save_masks
+from ..images.matting import matted
 from ..images.single_mask import check_size, checked, object_mask
 from ..jobs.request import Request
 from ..models.lrm.one_picture import Reconstruction, framing_of, reconstruct
@@ -134,10 +135,10 @@ def standing(
 
 
 def masked_picture(photo: Photo, settings: MeshSettings, progress: Progress) -> Picture:
-    """The picture at working size with its mask: the artist's, else its alpha, else found.
+    """The picture at working size with its mask: the artist's, else its alpha, else the matting model's, else found.
 
     Raises:
-        InputError: see `images.single_mask.object_mask`.
+        InputError, MissingError: see `images.single_mask.object_mask` and `images.matting.matted`.
     """
     check_size(photo.name, photo.width, photo.height)
     rgb, alpha = read_pixels(photo, WORK_SIDE)
@@ -145,6 +146,8 @@ def masked_picture(photo: Photo, settings: MeshSettings, progress: Progress) -> 
         given = read_masks(Path(settings.masks), [photo], progress)[photo.name]
         mask = np.asarray(cv2.resize(given, rgb.shape[1::-1], interpolation=cv2.INTER_AREA), np.float32)
         return Picture(photo, rgb, checked(photo.name, mask, most=1.0))
+    if settings.matting and alpha is None:
+        return Picture(photo, rgb, checked(photo.name, matted(Path(settings.matting), rgb)))
     return Picture(photo, rgb, object_mask(photo.name, rgb, alpha, progress, settings.mask_mode))
 
 

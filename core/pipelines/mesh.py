@@ -34,6 +34,10 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
         photos = open_photos([Path(path) for path in request.inputs], progress)
     if choose_method(photos, settings) == "lrm":
         return image_to_mesh.run(request, folder, progress, photos[0])
+    if settings.matting:
+        progress.warning(
+            "The matting model is used with a single picture only; these photos' masks are found."
+        )
     return photos_to_mesh.run(request, folder, progress, photos)
 
 

@@ -17,7 +17,7 @@ from maquette.core.models.lrm.one_picture import reconstruct
 from maquette.core.models.lrm.openlrm import OpenLRM
 from maquette.core.models.lrm.triposr import LAYOUT, TripoSR
 from maquette.core.models.stored_field import load_field
-from maquette.core.pipelines import PIPELINES
+from maquette.core.pipelines import PIPELINES, image_to_mesh
 from maquette.core.pipelines.image_to_mesh import standing
 from maquette.core.pipelines.mesh import choose_method
 from maquette.core.progress import Progress
@@ -227,3 +227,18 @@ def test_a_bad_checkpoint_is_refused_and_never_run(
     assert word in caught.value.message
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_matting_model_masks_a_picture_without_alpha(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = (ellipse()[..., 3] > 0).astype(np.float32)
+    monkeypatch.setattr(image_to_mesh, "matted", lambda model, rgb: truth)
+    path = odd_picture("L", tmp_path)
+    picture = image_to_mesh.masked_picture(
+        Photo("thing.png", path, 400, 320), MeshSettings(matting="mine.onnx"), Progress()
+    )
+    np.testing.assert_array_equal(picture.mask, truth)
+    monkeypatch.setattr(image_to_mesh, "matted", lambda model, rgb: 0 * truth)
+    with pytest.raises(InputError, match="no object"):
+        mesh(path, tmp_path / "out", matting="mine.onnx")
