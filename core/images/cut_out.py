@@ -16,11 +16,18 @@ from .hull import Hull
 
 SURE_OBJECT, SURE_BACKGROUND = 1.2, -2.0
 """Smoothed log odds beyond which GrabCut may not change a pixel (our choice, on rendered scenes)."""
+WEAK = 1.5
+"""Evidence below which a firm hull decides."""
 Map = NDArray[np.float32]
 
 
 def cut_out(
-    views: list[View], outlines: list[Map], evidence: list[Map], hull: Hull, progress: Progress
+    views: list[View],
+    outlines: list[Map],
+    evidence: list[Map],
+    hull: Hull,
+    progress: Progress,
+    standing: list[Map] | None = None,
 ) -> tuple[list[Map], list[Map], NDArray[np.float64]]:
     """Masks of all views.
 
@@ -34,6 +41,8 @@ def cut_out(
         evidence: per view (H, W) log odds of the object from other sources.
         hull: gives the size of a voxel, in which distances to the outline count.
         progress: asked to cancel.
+        standing: per view (H, W) 0..1, silhouette of what `hull.stand` made of the hull: believed rather than the colours
+            where the evidence is weak.
 
     Returns:
         Masks (H, W) float32, 0 or 1; the same with all pixels that may be object by their colour, for sources that must
@@ -44,18 +53,24 @@ def cut_out(
     colours = [colour_index(view.rgb) for view in views]
     front = object_colours(views, evidence, depths)
 
-    def one(item: tuple[View, Map, Map, NDArray[np.int32]]) -> tuple[Map, Map]:
+    feet: list[Map | None] = [None] * len(views)
+    if standing is not None:
+        feet = [_depth_inside(outline, unit) for outline, unit in zip(standing, units, strict=True)]
+
+    def one(item: tuple[View, Map, Map, NDArray[np.int32], Map | None]) -> tuple[Map, Map]:
         progress.check()
-        view, depth, plane, colour = item
+        view, depth, plane, colour, foot = item
         mask, doubtful = np.zeros_like(depth), np.zeros_like(depth)
         rows, columns = np.nonzero(depth > -7.9)
         if len(rows):  # the rest of the picture is far from the hull
             box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-            mask[box], doubtful[box] = _cut_one(view.rgb[box], depth[box], plane[box], colour[box], front)
+            mask[box], doubtful[box] = _cut_one(
+                view.rgb[box], depth[box], plane[box], colour[box], front, None if foot is None else foot[box]
+            )
         return mask, doubtful
 
     with ThreadPoolExecutor(2) as pool:
-        pairs = list(pool.map(one, zip(views, depths, evidence, colours, strict=True)))
+        pairs = list(pool.map(one, zip(views, depths, evidence, colours, feet, strict=True)))
     return [mask for mask, _ in pairs], [doubtful for _, doubtful in pairs], front
 
 
@@ -69,7 +84,12 @@ def object_colours(views: list[View], evidence: list[Map], depths: list[Map]) ->
 
 
 def _cut_one(
-    rgb: Map, depth: Map, evidence: Map, colour: NDArray[np.int32], front: NDArray[np.float64]
+    rgb: Map,
+    depth: Map,
+    evidence: Map,
+    colour: NDArray[np.int32],
+    front: NDArray[np.float64],
+    foot: Map | None,
 ) -> tuple[Map, Map]:
     known = np.abs(evidence) > 1e-6
     around = ((depth < -1.5) | (evidence < -2.0)) & (depth > -7.9)
@@ -83,7 +103,12 @@ def _cut_one(
     shape = np.where(
         depth < -1.0, 0.75 * (depth + 1.0), np.clip(depth, -1.0, 2.0) * np.where(known, 0.15, 0.5)
     )
-    odds = np.clip(np.where(known, 0.3, 0.6) * ratio + shape + evidence, -6.0, 6.0).astype(np.float32)
+    trust = np.where(known, 0.3, 0.6)
+    if foot is not None:
+        weak = known & (np.abs(evidence) < WEAK)
+        shape = np.where(weak, 1.5 * np.clip(foot, -2.0, 2.0), shape)
+        trust = np.where(weak, 0.0, trust)
+    odds = np.clip(trust * ratio + shape + evidence, -6.0, 6.0).astype(np.float32)
     odds = guided_filter(rgb, odds, radius=3, smoothness=4e-4)
     labels = np.where(odds > 0.4, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[odds > SURE_OBJECT] = cv2.GC_FGD

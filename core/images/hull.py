@@ -15,6 +15,8 @@ from .region import Focus
 
 CELLS = 96
 """Voxels along the longest side of a hull."""
+CONFIDENT = 1.0
+"""Mean log odds from which the pictures together show an object at a place."""
 REACH = 1.25
 """Radius of the ball that is searched, over that of the ball which the pictures show whole: objects may be cut off."""
 
@@ -131,6 +133,24 @@ def vote(masks: list[Map], cameras: list[Camera], grid: Grid, share: float = 0.9
     keep = (number >= 0.3 * len(cameras)) & ((values > 0.5).sum(0) >= share * number - 0.5)
     occupied = main_parts(keep.reshape(grid.shape))
     return Hull(grid, occupied) if occupied.sum() >= 20 else None
+
+
+def stand(hull: Hull, evidence: list[Map], cameras: list[Camera]) -> Hull:
+    """The hull carried down to the plane where nothing speaks against it, and without what is only not contradicted.
+
+    Feet are as dark as the shadow around them; but what stands on a plane reaches it (our choice). From the top down, a
+    voxel stays if the pictures show an object there, or if it hangs from one that stays and is not seen through.
+    """
+    calm = [np.asarray(cv2.boxFilter(plane, -1, (3, 3)), np.float32) for plane in evidence]
+    values = sample_views(hull.grid.centres(), cameras, calm, np.nan)
+    through = ((values < -1.5).sum(0) >= 1).reshape(hull.grid.shape)
+    told = np.nan_to_num(np.clip(values, -3.0, 3.0)).mean(0).reshape(hull.grid.shape) > CONFIDENT
+    kept = np.zeros_like(hull.occupied)
+    above = np.zeros_like(hull.occupied[:, :, 0])
+    for layer in range(hull.grid.shape[2] - 1, -1, -1):
+        above = ((hull.occupied & told)[:, :, layer] | above) & ~through[:, :, layer]
+        kept[:, :, layer] = above
+    return Hull(hull.grid, main_parts(kept))
 
 
 def turned_grid(

@@ -19,7 +19,7 @@ from ..progress import Progress
 from ..types import SparseCloud, View
 from .clean_plate import make_clean_plate
 from .cut_out import cut_out
-from .hull import Grid, Hull, carve, first_grid, silhouettes, vote
+from .hull import Grid, Hull, carve, first_grid, silhouettes, stand, vote
 from .plain_background import plain_evidence
 from .region import Focus, ObjectRegion, choose_up, find_focus, find_plane, plane_points, scene_box
 
@@ -109,6 +109,11 @@ def _separate(
         if plain is None:
             evidence = _with_given(views, look(doubtful, hull, front) or evidence)
         masks, doubtful, front = cut_out(views, silhouettes(hull, cameras), evidence, hull, progress)
+    if plane is not None and plain is None:
+        standing = stand(hull, evidence, cameras)
+        masks, _, _ = cut_out(
+            views, silhouettes(hull, cameras), evidence, hull, progress, silhouettes(standing, cameras)
+        )
     given = [mask if view.mask is None else view.mask for mask, view in zip(masks, views, strict=True)]
     return given, vote(given, cameras, hull.grid.finer(hull.occupied)) or hull
 

@@ -46,9 +46,9 @@ FIT_POINTS = {"draft": 0.8e8, "normal": 5.0e8, "high": 2.5e9}
 """Samples spent on the field; a processor core does three to five million a second."""
 FIELD_SECONDS = {"draft": (14.0, 5.0), "normal": (80.0, 14.0), "high": (450.0, 50.0)}
 """What fit and fusion take on two processor cores: the shares of the plan."""
-MASKS_PER_MISS = 10
+MASKS_PER_MISS = 20
 """Of so many masks that were found, one may err at a place, our choice."""
-POSES_VERSION, FIELD_VERSION = 1, 5
+POSES_VERSION, FIELD_VERSION = 1, 6
 
 
 @dataclass
