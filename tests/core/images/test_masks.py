@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from maquette.core.images.cut_out import guided_filter
-from maquette.core.images.hull import first_grid, silhouettes, vote
+from maquette.core.images.hull import Grid, Hull, first_grid, silhouettes, stand, vote
 from maquette.core.images.masks import find_masks
 from maquette.core.images.region import choose_up, find_focus, find_plane
 from maquette.core.progress import Progress
@@ -128,6 +128,30 @@ def test_hull_of_true_masks_draws_them_again() -> None:
     assert 1.0 < volume / (4 / 3 * np.pi * RADIUS**3) < 1.35  # a hull holds its object
     for drawn, mask in zip(silhouettes(hull, cameras), true, strict=True):
         assert ((drawn > 0.5) & (mask > 0.5)).sum() / ((drawn > 0.5) | (mask > 0.5)).sum() > 0.88
+
+
+def test_what_stands_reaches_the_plane_and_a_shadow_does_not_rise() -> None:
+    """A column of 0.1 x 0.1 x 0.2 whose lower half tells nothing, and beside it a patch of 0.1 x 0.1 that tells nothing."""
+    grid = Grid(np.array([-0.15, -0.15, 0.0]), np.eye(3), 0.01, (30, 30, 24))
+    x, y, z = grid.centres().T
+    column, patch = (
+        (np.abs(x + 0.08) < 0.05) & (np.abs(y) < 0.05),
+        (np.abs(x - 0.08) < 0.05) & (np.abs(y) < 0.05),
+    )
+    upper, lower, flat = column & (z > 0.1) & (z < 0.2), column & (z < 0.1), patch & (z < 0.01)
+    cameras, evidence = _orbit(16), []
+    for camera in cameras:
+        drawn = np.full((SIDE, SIDE), -3.0, np.float32)
+        for part, value in ((flat | lower, 0.5), (upper, 4.0)):
+            (outline,) = silhouettes(Hull(grid, part.reshape(grid.shape)), [camera])
+            drawn[outline > 0.5] = value
+        evidence.append(drawn)
+    loose = Hull(grid, (upper | flat).reshape(grid.shape))
+    found = stand(loose, evidence, cameras).occupied.ravel()
+    assert found[upper].mean() > 0.95
+    assert found[lower].mean() > 0.95
+    assert found[flat].mean() < 0.05
+    assert found[~(upper | lower | flat)].mean() < 0.02
 
 
 def test_focus_and_plane_of_a_made_scene() -> None:
