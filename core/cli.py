@@ -131,7 +131,7 @@ class _Session:
             k: v for k, v in (("glb", request.glb), ("preview", request.preview)) if Path(v).is_file()
         }
         self.console.clear()
-        print(request.out, flush=True)
+        _say(request.out)
         if blend:
             began = time.monotonic()
             self.console.line(f"writing {blend}")
@@ -152,13 +152,13 @@ class _Session:
         report.inputs, report.outputs = [str(jobs)], {"folder": str(folder)}
         self.isolated = True
         batch.run(jobs, folder, options.resume, self.attempt, self.console.line, report)
-        print(report.outputs["summary"])
+        _say(report.outputs["summary"])
 
     def _models(self, options: argparse.Namespace, report: Report) -> None:
         """Model cards, downloads and files; no engine is needed."""
         for line in model_verbs.run(options, report, self.console.take, self.online):
             self.console.clear()
-            print(line, flush=True)
+            _say(line)
 
     def _doctor(self, options: argparse.Namespace, report: Report) -> None:
         """What can be found out without running a job; the engine's own part runs in the engine."""
@@ -176,9 +176,9 @@ class _Session:
         report.metrics = found
         for name, value in found.items():
             text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            print(f"{name}: {', '.join(text) if isinstance(text, list) else text}")
+            _say(f"{name}: {', '.join(text) if isinstance(text, list) else text}")
         for text in report.warnings:
-            print(f"warning: {text}")
+            _say(f"warning: {text}")
         if found["missing"]:
             raise MissingError(
                 "LIBRARY_MISSING",
@@ -186,6 +186,14 @@ class _Session:
                 "Set up the engine again.",
             )
         report.status, report.exit_code = "done", EXIT_DONE
+
+
+def _say(line: str) -> None:
+    """A line on standard output. A reader that has left (`| head`) ends no work: the rest goes nowhere."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

@@ -30,7 +30,8 @@ def folder(name: str) -> Path:
     """A folder inside the data folder, made if it is not there.
 
     Names in use: `engine` (private environment), `weights`, `cache` (stage cache), `jobs` (requests and logs),
-    `results` (results not saved beside a .blend), `logs` (workers' logs), `locks` (one file per GPU).
+    `results` (results not saved beside a .blend), `logs` (workers' logs), `locks` (one file per GPU
+    and per model that was downloaded or added).
 
     Raises:
         InputError: DATA_NOT_WRITABLE.

@@ -24,6 +24,7 @@ from .contents import parts_of, read_contents
 from .disk import not_written
 from .download import DownloadSettings, Wanted, download
 from .layouts import network_keys, recognise
+from .lock import model_lock
 
 RECORD = "model.json"
 COMPANIONS = {"triposr": ("config.yaml",), "openlrm": ("config.json",)}
@@ -125,6 +126,16 @@ def download_model(
             f"No address is known for {wanted} of {card.title}. {card.note}".strip(),
             "Get it from its publisher and add it (maquette models add FILE).",
         )
+    with model_lock(model.name, progress):
+        if (store() / model.name / RECORD).is_file():  # another process was faster
+            return find_installed(model.name)
+        return _fetched(card, model, progress, online, settings)
+
+
+def _fetched(
+    card: Card, model: Model, progress: Progress, online: bool, settings: DownloadSettings | None
+) -> InstalledModel:
+    """Download, check and install; goes on with what an earlier attempt has left."""
     incoming = store() / ".incoming" / model.name
     hashes: dict[str, str] = {}
     progress.set_plan({file.name: file.size_mb or 1.0 for file in model.files})
@@ -178,24 +189,25 @@ def add_model(path: Path, progress: Progress, name: str = "") -> InstalledModel:
         raise InputError(
             "BAD_SETTING", f"{name!r} cannot be a model's name.", "Use letters, digits, dots and dashes."
         )
-    if (store() / name).exists():
-        raise InputError(
-            "MODEL_NAME_TAKEN",
-            f"There is a model {name} already.",
-            "Choose another name, or remove that one first.",
-        )
-    incoming = store() / ".incoming" / f"{name}.added"
-    shutil.rmtree(incoming, ignore_errors=True)
-    sources = _sources(path, layout)
-    try:
-        with progress.stage("copy"):
-            hashes = dict(_copied(sources, incoming, progress))
-        main = "" if path.is_dir() else path.name
-        return _install(incoming, _record(name, layout, main, incoming, hashes, str(path), card))
-    except OSError as error:
-        raise _not_written(name, error) from error
-    finally:
+    with model_lock(name, progress):
+        if (store() / name).exists():
+            raise InputError(
+                "MODEL_NAME_TAKEN",
+                f"There is a model {name} already.",
+                "Choose another name, or remove that one first.",
+            )
+        incoming = store() / ".incoming" / f"{name}.added"
         shutil.rmtree(incoming, ignore_errors=True)
+        sources = _sources(path, layout)
+        try:
+            with progress.stage("copy"):
+                hashes = dict(_copied(sources, incoming, progress))
+            main = "" if path.is_dir() else path.name
+            return _install(incoming, _record(name, layout, main, incoming, hashes, str(path), card))
+        except OSError as error:
+            raise _not_written(name, error) from error
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
 
 
 def remove_model(name: str) -> int:

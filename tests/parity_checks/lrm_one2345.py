@@ -48,7 +48,7 @@ def _of_mode(
     images = x["in_images"]
     centres = torch.linalg.inv(x["in_w2cs"])[:, :3, 3]
     maps = model.pyramid(images, statistics)
-    fused = fuse(*maps)
+    fused = fuse(images, *maps)[:, 3:]
     taps: dict[str, Tensor] = {}
     hooks = [
         block.register_forward_hook(_keep(taps, name, "input" if name == "sparse" else "output"))

@@ -33,7 +33,9 @@ def dense_mise(
         rounds.append(len(points))
         known |= wanted
         wanted[:] = False
-        for size in (1 << k for k in range(depth, 0, -1)):
+        for size in (
+            1 << k for k in range(1, depth + 1)
+        ):  # rising, so that no leaf is halved twice in a round
             active = (edge == size).reshape((resolution << depth) // size, size, -1, size, n // size, size)
             active = active[:, 0, :, 0, :, 0] & _any(high, size) & _any(low, size)
             for x, y, z in np.argwhere(active) * size:

@@ -88,22 +88,20 @@ def field_config_from(shapes: Shapes, downscale: float) -> FieldConfig:
     )
 
 
-def compose(density: Tensor, features: Tensor, maximum: bool = False) -> tuple[Tensor, Tensor]:
-    """Sum of fields, features weighted by density (equation 8).
+def field_shares(density: Tensor, maximum: bool = False) -> tuple[Tensor, Tensor]:
+    """How several fields make one: total density, and the share of each field in its features (equation 8).
 
     Args:
         density: (N, B, T) of N fields, not negative.
-        features: (N, B, T, F).
         maximum: keep the densest field instead.
 
     Returns:
-        (B, T) and (B, T, F).
+        (B, T) and (N, B, T).
     """
     if len(density) == 1:
-        return density[0], features[0]
+        return density[0], torch.ones_like(density)
     if maximum:
         best, index = density.max(0)
-        return best, features.gather(0, index[None, ..., None].expand(1, *features.shape[1:]))[0]
+        return best, torch.arange(len(density)).to(index)[:, None, None].eq(index).to(density)
     total = density.sum(0)
-    divisor = torch.where(total == 0, torch.full_like(total, 1e-4), total)
-    return total, (features * density[..., None]).sum(0) / divisor[..., None]
+    return total, density / torch.where(total == 0, torch.full_like(total, 1e-4), total)

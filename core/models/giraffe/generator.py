@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..parts.compositing import FAR, interval_lengths, jitter_depths, ray_weights
 from ..parts.key_shapes import Shapes, under
 from ..parts.sphere_poses import look_at, point_on_sphere
-from .decoder import FeatureField, FieldConfig, compose, field_config_from
+from .decoder import FeatureField, FieldConfig, field_config_from, field_shares
 from .renderer import NeuralRenderer, RendererConfig, renderer_config_from
 
 BOX = 1.1
@@ -145,9 +145,13 @@ class Giraffe(nn.Module):
             density, feature = self._background(codes, boxes, eye, pixels, depths, generator)
             densities.append(density)
             features.append(feature)
-        density, feature = compose(torch.stack(densities), torch.stack(features), options.maximum)
-        weights = world_weights(density, depths, eye, pixels)
-        return as_picture((weights[..., None] * feature.unflatten(1, weights.shape[1:])).sum(2), options.rays)
+        density, shares = field_shares(torch.stack(densities), options.maximum)
+        weights = world_weights(density, depths, eye, pixels)  # (B, P, S)
+        picture = torch.zeros((), device=density.device)
+        for share, feature in zip(shares, features, strict=True):
+            parts = (weights * share.view_as(weights))[..., None, :]  # (B, P, 1, S)
+            picture = picture + (parts @ feature.unflatten(1, weights.shape[1:]))[..., 0, :]  # (B, P, F)
+        return as_picture(picture, options.rays)
 
     def object_mattes(self, codes: Codes, boxes: Boxes, camera: Camera, options: RenderOptions) -> Tensor:
         """Opacity of each object alone, (B, N, R, R); the last interval counts as empty."""
@@ -168,11 +172,16 @@ class Giraffe(nn.Module):
         depths: Tensor,
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor]:
-        """Density (B, P S) and features of object k on the rays' samples."""
+        """Density (B, P S) and features of object k on the rays' samples; the field is asked inside its box only."""
         local = [to_box(p, boxes, k) for p in (eye, pixels)]
         points, directions = samples_on_rays(local[0], local[1], depths)
-        density, features = self.decoder(points, directions, codes.shape[:, k], codes.look[:, k])
         inside = (points.abs() <= BOX).all(-1)
+        density = points.new_zeros(inside.shape)
+        features = points.new_zeros(*inside.shape, self.decoder.config.features)
+        for b, chosen in enumerate(inside):
+            here = [values[b : b + 1] for values in (codes.shape[:, k], codes.look[:, k])]
+            found = self.decoder(points[b, chosen][None], directions[b, chosen][None], *here)
+            density[b, chosen], features[b, chosen] = found[0][0].float(), found[1][0].float()
         return torch.where(inside, positive(density, generator), 0.0), features
 
     def _background(
@@ -190,7 +199,7 @@ class Giraffe(nn.Module):
         density, features = self.background_generator(
             points, directions, codes.background_shape, codes.background_look
         )
-        return positive(density, generator), features
+        return positive(density.float(), generator), features.float()
 
 
 def positive(density: Tensor, generator: torch.Generator | None) -> Tensor:

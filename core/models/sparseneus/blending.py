@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..parts.rows import RowLinear, linear
+
 
 def layers(*widths: int) -> nn.Sequential:
     """Linear layers with ELU between them; the names are 0, 2, 4."""
     parts: list[nn.Module] = []
     for i in range(len(widths) - 1):
-        parts += [nn.Linear(widths[i], widths[i + 1]), nn.ELU()]
+        parts += [RowLinear(widths[i], widths[i + 1]), nn.ELU()]
     return nn.Sequential(*parts[:-1])
 
 
@@ -30,7 +32,7 @@ class BlendingNetwork(nn.Module):
     def forward(self, geometry: Tensor, views: Tensor, difference: Tensor, mask: Tensor) -> Tensor:
         """geometry (..., G), views (V, ..., 3 + F) with colour first, difference (V, ..., 4), mask (V, ...) -> (..., 3)."""
         mask = mask[..., None].to(views.dtype)  # (V, ..., 1)
-        f = views + F.elu(self.ray_dir_fc(difference))
+        f = views + F.elu_(self.ray_dir_fc(difference))
         closeness = torch.exp(self.s.abs() * (difference[..., 3:] - 1))
         weight = (closeness - closeness.amin(0, keepdim=True)) * mask
         weight = weight / (weight.sum(0, keepdim=True) + 1e-8)
@@ -48,7 +50,7 @@ class BlendingNetwork(nn.Module):
         """First layer of base_fc on [shared, f] without repeating what the views share: two thirds of its work."""
         weight, bias = (self.base_fc[0].get_parameter(name) for name in ("weight", "bias"))
         columns = shared.shape[-1]
-        return F.linear(shared, weight[:, :columns], bias) + F.linear(f, weight[:, columns:])
+        return linear(shared, weight[:, :columns], bias) + linear(f, weight[:, columns:])
 
 
 def direction_difference(points: Tensor, seen_from: Tensor, centres: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, statistics: Statistics) -> Tensor:
         """(V, channels, H, W) -> (V, out, H/stride, W/stride)."""
-        return self.bn(self.conv(x), statistics)
+        # A view at a time stays in a processor's cache, and a part of wider maps need not be copied as a whole.
+        return self.bn(torch.cat([self.conv(view) for view in x.split(1)]), statistics)
 
 
 class FeaturePyramid(nn.Module):
@@ -48,8 +49,11 @@ class FeaturePyramid(nn.Module):
             maps.append(x)
         quarter = self.toplayer(maps[3])
         half = enlarge(quarter, 2) + self.lat1(maps[2])
-        full = enlarge(half, 2) + self.lat0(maps[1])  # from the half map before it is smoothed
-        return quarter, self.smooth1(half), self.smooth0(full)
+        full = [  # a view at a time: four times the channels of the result; from the half map before it is smoothed
+            self.smooth0(enlarge(below, 2) + self.lat0(beside))
+            for below, beside in zip(half.split(1), maps[1].split(1), strict=True)
+        ]
+        return quarter, self.smooth1(half), torch.cat(full)
 
 
 def enlarge(x: Tensor, factor: int) -> Tensor:
@@ -57,6 +61,7 @@ def enlarge(x: Tensor, factor: int) -> Tensor:
     return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=True)
 
 
-def fuse(quarter: Tensor, half: Tensor, full: Tensor) -> Tensor:
-    """The three levels at full resolution, coarsest first: (V, 56, H, W)."""
-    return torch.cat([enlarge(quarter, 4), enlarge(half, 2), full], 1)
+def fuse(images: Tensor, quarter: Tensor, half: Tensor, full: Tensor) -> Tensor:
+    """The pictures, then the three levels at full resolution, coarsest first: (V, 59, H, W)."""
+    levels = zip(images, quarter.split(1), half.split(1), full, strict=True)
+    return torch.stack([torch.cat([i, enlarge(q, 4)[0], enlarge(h, 2)[0], f]) for i, q, h, f in levels])

@@ -82,11 +82,10 @@ class SparseNeuS(nn.Module):
             centres: (V, 3) camera centres in the cube's frame.
             statistics: of the batch norms; "batch" is what the original does.
         """
-        fused = fuse(*self.pyramid(images, statistics))  # (V, 56, H, W)
-        compressed = self.compress(fused, statistics)  # (V, 16, H, W)
+        maps = fuse(images, *self.pyramid(images, statistics))  # (V, 59, H, W)
+        compressed = self.compress(maps[:, 3:], statistics)  # (V, 16, H, W)
         cost, mask = cost_volume(compressed, affine, self.config.size, self.config.voxel)  # (1, 32, X, Y, Z)
         volume = self.sparse(cost, mask, statistics)  # (1, 16, X, Y, Z)
-        maps = torch.cat([images, fused], 1)  # (V, 59, H, W)
         return NeuralSurface(volume[0], mask[0], self.surface, self.blending, maps, affine, centres)
 
     @property

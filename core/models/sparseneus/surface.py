@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..parts.rows import linear
+
 
 class NormedLinear(nn.Module):
     """Linear layer whose rows are g v/|v| (Salimans and Kingma 2016)."""
@@ -19,7 +21,11 @@ class NormedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n_in) -> (..., n_out)."""
-        return F.linear(x, self.weight_g * F.normalize(self.weight_v, dim=1, eps=0.0), self.bias)
+        return linear(x, self.weight(), self.bias)
+
+    def weight(self) -> Tensor:
+        """(n_out, n_in)."""
+        return self.weight_g * F.normalize(self.weight_v, dim=1, eps=0.0)
 
 
 def encode(points: Tensor, frequencies: int) -> Tensor:
@@ -54,8 +60,22 @@ class SurfaceNetwork(nn.Module):
 
     def forward(self, points: Tensor, latent: Tensor) -> Tensor:
         """points (N, 3), latent (N, latent) -> (N, hidden): signed distance first, then features nobody reads."""
+        return self._last()(self._trunk(points, latent))
+
+    def distance(self, points: Tensor, latent: Tensor) -> Tensor:
+        """points (N, 3), latent (N, latent) -> signed distance alone (N,)."""
+        last = self._last()
+        return F.linear(self._trunk(points, latent), last.weight()[:1], last.bias[:1])[:, 0]
+
+    def _trunk(self, points: Tensor, latent: Tensor) -> Tensor:
+        """Input of the last layer (N, hidden + latent)."""
         h = encode(points, self.frequencies)
-        for i in range(self.layers):
+        for i in range(self.layers - 1):
             h = self.get_submodule(f"lin{i}")(torch.cat([h, latent], 1) if i else h)
-            h = F.softplus(h, beta=100) if i < self.layers - 1 else h
-        return h
+            h = F.softplus(h, beta=100)
+        return torch.cat([h, latent], 1)
+
+    def _last(self) -> NormedLinear:
+        layer = self.get_submodule(f"lin{self.layers - 1}")
+        assert isinstance(layer, NormedLinear)
+        return layer

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,9 @@ import torch
 from maquette.core import cli
 from maquette.core.models.onet.decoders import DecoderConfig
 from maquette.core.models.onet.network import OccupancyNetwork, OnetConfig
+from maquette.core.errors import Cancelled
 from maquette.core.progress import Progress
-from maquette.core.weights import cards, store
+from maquette.core.weights import cards, lock, store
 from maquette.core.weights.networks import load_network
 from safetensors.torch import save_file
 
@@ -71,6 +75,41 @@ def test_add_recognises_keeps_and_names_a_file(
     freed = run(place, "remove", "onet-image")["metrics"]["bytes_freed"]
     assert freed > weights.stat().st_size and not folder.exists()
     assert run(place, "list")["metrics"]["installed"] == ["mine"]
+
+
+def test_two_downloads_of_one_model_fetch_it_once(
+    place: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = weights.read_bytes()
+    card, model = cards.find_model("onet-image")
+    with served(content, "good", "good") as server:
+        local = replace(model, files=(replace(model.files[0], url=server.url, size=0, sha256="", size_mb=0),))
+        monkeypatch.setattr(store, "find_model", lambda _: (card, local))
+        stages: list[dict[str, Any]] = []
+        with ThreadPoolExecutor() as pool, lock.model_lock("onet-image", Progress()):
+            jobs = [
+                pool.submit(store.download_model, "onet-image", Progress(stages.append), True)
+                for _ in range(2)
+            ]
+            while [m.get("stage") for m in stages if m["type"] == "stage"].count(lock.WAITING) < 2:
+                time.sleep(0.01)
+            assert server.requests == []
+            lock_held = lock.model_lock("onet-image", Progress(None, lambda: True))
+            with pytest.raises(Cancelled), lock_held:
+                pass
+        assert [job.result(10).name for job in jobs] == ["onet-image"] * 2
+        assert len(server.requests) == 1
+    assert store.find_installed("onet-image").path.read_bytes() == content
+
+
+def test_a_reader_that_leaves_early_is_no_failure(place: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "maquette", "models", "list", "--report", str(place / "report.json")]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((place / "report.json").read_text(encoding="utf-8"))["status"] == "done"
 
 
 def test_verify_tells_a_changed_file(place: Path, weights: Path) -> None:
