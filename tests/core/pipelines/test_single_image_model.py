@@ -76,6 +76,19 @@ def test_a_file_is_loaded_once_and_again_when_it_has_changed(tmp_path: Path) -> 
         model.network(device)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_large_transformers_are_bfloat16_where_the_processor_has_it(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": there})
+    network = find_single_image_model(str(triposr(tmp_path / "mine.safetensors"))).network(
+        torch.device("cpu")
+    )
+    assert network.tokens.dtype == (torch.bfloat16 if there else torch.float32)
+    assert network.decoder.layers[0].weight.dtype == torch.float32  # the field's own network
+    assert network.field(torch.rand(3, 16, 16)).planes.dtype == torch.float32
+
+
 def test_a_model_for_something_else_is_refused() -> None:
     folder = store.store() / "shapes"
     folder.mkdir(parents=True)
