@@ -30,8 +30,6 @@ SIGHT_LINES = 4000
 """Lines of sight through the hull per photo."""
 FOREIGN = 3.0
 """Log odds of the object's colours from which a texel under it is not believed."""
-FOOT = 0.15
-"""Height of a foot over that of the hull's grid, our choice."""
 COVERED = 0.5
 """Log odds where the photos disagree about the plane: something stands before it in many of them."""
 
@@ -179,9 +177,7 @@ def _distrust_footprint(plate: CleanPlate, hull: Hull, front: NDArray[np.float64
     There texels are believed only where their surroundings have the plane's colours rather than the object's.
     """
     count = len(plate.trusted)
-    low = hull.occupied.copy()
-    low[:, :, max(1, round(FOOT * hull.grid.shape[2])) :] = False  # only what stands there, not what hangs over it
-    solid = hull.grid.centres()[low.ravel()]
+    solid = hull.grid.centres()[hull.occupied.ravel()]
     place = np.floor((solid - plate.corner) @ plate.axes.T / plate.texel).astype(int)
     place = place[((place >= 0) & (place < count)).all(1)]
     under = np.zeros((count, count), np.uint8)
