@@ -30,6 +30,8 @@ OUTSIDE = -1e6
 """Value of the layer of points around the box: closes the surface there (ONet's generator pads with the same number)."""
 COARSEST = 48
 """The first grid has at least so many cells along the longest side, our choice: 110,000 points cost a blink."""
+FAINTEST = 1e-4
+"""Densities below this share of the level count as this much where logarithms are compared: empty space is empty."""
 BYTES_PER_POINT = 4 + 1 + 4
 """Value, cell mark, cell number."""
 
@@ -181,15 +183,23 @@ def _near_surface(run: _Extraction, values: Tensor, stride: int) -> Tensor:
 
     A signed distance says how far the surface is: at most half a cell's diagonal from one of its corners. Any other
     field may overshoot its corner values by half their range, by an eighth in the last and dearest split (our choice:
-    a Lipschitz-like bound without the constant; what it misses there is followed from beside).
+    a Lipschitz-like bound without the constant; what it misses there is followed from beside). Of densities the
+    logarithms are compared, since they are exponentials of something that varies evenly, and the overshoot is their
+    whole range, half of it in the last split: sheets of half a fine cell are found (`python -m tests.bench_lrm_speed grid256`).
     """
     lowest, highest = values.amin(1), values.amax(1)
     crossed = (highest > 0) & (lowest <= 0)
     last = stride == 2
     if run.sign < 0:
         return crossed | (values.abs().amin(1) <= (0.5 if last else 0.5 * 3**0.5) * run.step * stride)
-    overshoot = (0.125 if last else 0.5) * (highest - lowest)
-    nearly = (highest + overshoot > 0) & (lowest - overshoot <= 0) & (lowest > 0.5 * OUTSIDE)
+    within = lowest > 0.5 * OUTSIDE
+    share = 0.125 if last else 0.5
+    if run.field.kind == "density" and run.level > 0:
+        logarithms = (values / run.level + 1.0).clamp_min(FAINTEST).log()
+        lowest, highest = logarithms.amin(1), logarithms.amax(1)
+        share = 0.5 if last else 1.0
+    overshoot = share * (highest - lowest)
+    nearly = (highest + overshoot > 0) & (lowest - overshoot <= 0) & within
     return crossed | nearly
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from maquette.core.errors import FailedError
 from maquette.core.surface.extract import ExtractSettings, extract_surface
+from maquette.core.surface.report import face_parts
 from scipy.spatial import cKDTree
 
 from ...reference.extract import AnalyticField, extract_dense, gyroid, sphere, torus
@@ -81,6 +82,22 @@ def test_thin_and_small_parts_are_kept():
     seeds = torch.tensor([[0.31, -0.52, -0.6], [0.0, 0.0, 0.213], [5.0, 0, 0]])
     seeded = extract_surface(field, ExtractSettings(resolution=240), seeds=seeds)
     assert len(seeded.faces) == len(dense[1])
+
+
+def test_small_parts_of_an_exponential_density_are_found_without_seeds():
+    # Reconstruction models: density = exp(network). 27 balls of radius 0.022; the coarse cells are 0.031 wide.
+    # Told by the densities themselves instead of their logarithms, seven of them would be lost.
+    def formula(points):
+        beyond = ((points + 0.9) % 0.6 - 0.3).norm(dim=1) - 0.022
+        return 25.0 * torch.exp((-60.0 * beyond).clamp(-7.0, 3.0))
+
+    field = AnalyticField(formula, level=25.0)
+    _, faces = extract_dense(field, 128)
+    field.asked = 0
+    mesh = extract_surface(field, ExtractSettings(resolution=128, polish=0))
+    assert len(mesh.faces) == len(faces)
+    assert face_parts(mesh.faces, len(mesh.vertices))[0] == 27
+    assert field.asked < 0.15 * 129**3
 
 
 def test_nothing_there_and_broken_fields():
