@@ -13,7 +13,11 @@ from torch import Tensor
 
 from .records import VIEWS
 
-NEAR_POINTS, FREE_POINTS, SURFACE_POINTS = 640, 384, 320
+NEAR_POINTS, FREE_POINTS, SURFACE_POINTS = 480, 544, 320
+CLOSE_SHARE, INNER_SHARE = 0.2, 0.75
+"""Of the near points those within about 0.012 (whether they are inside is a guess from one picture); of the free ones those in
+the object's own box rather than in the cube.
+"""
 PACK_SHARE = 0.65
 """Of the samples, once there are procedural objects."""
 
@@ -73,10 +77,9 @@ def one_view(record: np.void, view: int, rng: np.random.Generator) -> dict[str, 
     """One picture of an object and random points, in the frame of that picture's field."""
     frame = record["frames"][view].astype(np.float32)
     per_unit = float(np.linalg.norm(frame[0, :3]))
-    near, free, surface = (
-        rng.integers(record[kind].shape[0], size=count)
-        for kind, count in (("near", NEAR_POINTS), ("free", FREE_POINTS), ("surface", SURFACE_POINTS))
-    )
+    near = _from_halves(rng, record["near"].shape[0], NEAR_POINTS, CLOSE_SHARE)
+    free = _from_halves(rng, record["free"].shape[0], FREE_POINTS, INNER_SHARE)
+    surface = rng.integers(record["surface"].shape[0], size=SURFACE_POINTS)
     points = np.concatenate([record["near"][near], record["free"][free], record["surface"][surface]])
     points = points.astype(np.float32) @ frame[:, :3].T + frame[:, 3]
     distance = np.concatenate([record["near_distance"][near], record["free_distance"][free]])
@@ -89,6 +92,14 @@ def one_view(record: np.void, view: int, rng: np.random.Generator) -> dict[str, 
         "colour": record["colour"][surface].astype(np.float32) / 255,
         "stance": np.append(record["up"][view], record["nearness"][view]).astype(np.float32),
     }
+
+
+def _from_halves(rng: np.random.Generator, length: int, count: int, share: float) -> np.ndarray:
+    """`count` random indices, this share of them from the first half."""
+    first = round(share * count)
+    draws = rng.integers(length // 2, size=count)
+    draws[first:] += length // 2
+    return draws
 
 
 def stacked(samples: list[dict[str, np.ndarray]]) -> Batch:
