@@ -108,12 +108,10 @@ def _separate(
         hull = again
         if plain is None:
             evidence = _with_given(views, look(doubtful, hull, front) or evidence)
-        masks, doubtful, front = cut_out(views, silhouettes(hull, cameras), evidence, hull, progress)
-    if plane is not None and plain is None:
-        standing = stand(hull, evidence, cameras)
-        masks, _, _ = cut_out(
-            views, silhouettes(hull, cameras), evidence, hull, progress, silhouettes(standing, cameras)
-        )
+        feet = None
+        if plane is not None and plain is None and number == ROUNDS - 1:
+            feet = silhouettes(stand(hull, evidence, cameras), cameras)
+        masks, doubtful, front = cut_out(views, silhouettes(hull, cameras), evidence, hull, progress, feet)
     given = [mask if view.mask is None else view.mask for mask, view in zip(masks, views, strict=True)]
     return given, vote(given, cameras, hull.grid.finer(hull.occupied)) or hull
 
