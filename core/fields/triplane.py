@@ -43,6 +43,8 @@ class TriplaneRule:
     """colour = sigmoid(raw) (1 + 2 margin) - margin; 0.001 in EG3D's family (Barron et al. 2021, mip-NeRF)."""
     level: float = 25.0
     """Density at which the surface is cut."""
+    added: bool = False
+    """Whether the last feature of every plane also goes straight into the raw density, as their sum."""
 
 
 class PlaneDecoder(nn.Module):
@@ -62,6 +64,11 @@ class PlaneDecoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(N, width) -> (N, 1 + channels)."""
         return self.layers(features)
+
+
+def with_added(raw: Tensor, density: Tensor) -> Tensor:
+    """raw (..., 1 + channels) with `density` (...) added to its first channel."""
+    return torch.cat([raw[..., :1] + density[..., None], raw[..., 1:]], -1)
 
 
 class TriplaneField:
@@ -102,7 +109,8 @@ class TriplaneField:
     def _raw(self, points: Tensor) -> Tensor:
         features = self.plane_features(points)
         merged = features.mean(0) if self.rule.reduction == "mean" else features.transpose(0, 1).flatten(1)
-        return self.decoder(merged).float()
+        raw = self.decoder(merged).float()
+        return with_added(raw, features[..., -1].sum(0)) if self.rule.added else raw
 
     def density_of(self, raw: Tensor) -> Tensor:
         """Raw density -> density >= 0, any shape."""

@@ -3,12 +3,14 @@
 
 import argparse
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from maquette.core.errors import InputError
+from maquette.core.fields.triplane import TriplaneField
 from maquette.core.models.lrm.object_lrm import (
     FILL,
     SIDE,
@@ -16,6 +18,7 @@ from maquette.core.models.lrm.object_lrm import (
     ObjectLRMConfig,
     Stance,
     crop_picture,
+    inflation,
     upright,
 )
 from maquette.core.models.parts.transformer import VisionTransformerConfig
@@ -23,6 +26,7 @@ from maquette.core.models.parts.transformer import VisionTransformerConfig
 from training.object_lrm.dataset import Records, augmented, one_view, stacked
 from training.object_lrm.export import write
 from training.object_lrm.generate import write_shards
+from training.object_lrm.inheritance import inherit
 from training.object_lrm.objects import ColouredMesh, family, held_out
 from training.object_lrm.procedural import procedural_object
 from training.object_lrm.records import Draw, framed_camera, make_record
@@ -111,7 +115,7 @@ def test_procedural_objects_are_closed_face_outwards_and_repeat(seed: int) -> No
 
 def test_top_left_of_the_picture_is_high_and_left_in_the_front_plane() -> None:
     model = ObjectLRM(TINY)
-    dark = torch.zeros(1, 4, SIDE, SIDE)
+    dark = torch.zeros(1, 6, SIDE, SIDE)
     spot = dark.clone()
     spot[:, :, :4, :4] = 1
     moved = (model.pixels(spot) - model.pixels(dark)).abs().sum(1)[0] > 0
@@ -127,9 +131,61 @@ def test_top_left_of_the_picture_is_high_and_left_in_the_front_plane() -> None:
     assert torch.nonzero(lifted[2]).tolist() == [[7, y] for y in range(8)]  # z, y
 
 
+def test_a_disc_inflates_to_a_ball() -> None:
+    middle = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
+    away = torch.hypot(middle[None], middle[:, None])
+    distance, half = inflation((away < 0.6).float()[None])[0]
+    inside, pixel = away < 0.55, 2 / SIDE
+    assert (distance - (0.6 - away))[inside | (away > 0.65)].abs().max() < pixel
+    assert (half[inside] - (0.36 - away[inside].square()).sqrt()).abs().max() < 2 * pixel
+    assert (half[away > 0.65] < -0.2).all()
+    everything = inflation(torch.ones(1, SIDE, SIDE))[0, 0]
+    assert everything[0, 0] == pytest.approx(0.5 / (SIDE / 2))
+    assert everything.max() == pytest.approx(1, abs=pixel)
+    assert (inflation(torch.zeros(1, SIDE, SIDE)) < 0).all()
+
+
+def test_an_untrained_network_gives_the_inflated_mask() -> None:
+    model = ObjectLRM(TINY).eval()
+    middle = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
+    disc = (
+        torch.hypot(middle[None] - 0.2, middle[:, None] + 0.2) < 0.5
+    )  # to the right and, rows run down, above
+    image = torch.cat([torch.rand(3, SIDE, SIDE), disc[None].float()])
+    axis = torch.linspace(-1, 1, 41)  # the box's faces too, where features fade to zero
+    points = torch.cartesian_prod(axis, axis, axis)
+    with torch.no_grad():
+        logit = model.field(image)[0].raw(points)[:, 0]
+    from_middle = (points - torch.tensor([0.2, 0.0, 0.2])).norm(dim=1)
+    assert (logit[from_middle < 0.45] > 0).all()
+    assert (logit[from_middle > 0.56] < 0).all()
+    on_axis = torch.tensor([[0.2, y, 0.2] for y in (-0.75, -0.25, 0.25)])
+    with torch.no_grad():
+        found = model.field(image)[0].raw(on_axis)[:, 0]
+    torch.testing.assert_close(found, TINY.slope * torch.tensor([-0.25, 0.25, 0.25]), atol=0.2, rtol=0)
+
+
+def test_a_field_with_added_features_comes_back_from_its_file(tmp_path: Path) -> None:
+    with torch.no_grad():
+        field, _ = ObjectLRM(TINY).eval().field(torch.rand(4, SIDE, SIDE))
+        field.save(tmp_path / "field.safetensors")
+        points = torch.rand(50, 3) * 2 - 1
+        torch.testing.assert_close(
+            TriplaneField.load(tmp_path / "field.safetensors").raw(points), field.raw(points)
+        )
+
+
+def test_weights_without_inflation_still_load(tmp_path: Path) -> None:
+    old = replace(TINY, slope=0.0)
+    values = asdict(old)
+    del values["slope"]
+    assert ObjectLRMConfig.from_json(json.dumps(values)) == old
+    assert ObjectLRM(old).pixels.layers[0].in_channels == 4
+
+
 def test_training_reads_planes_as_the_field_does() -> None:
     model = ObjectLRM(TINY).eval()
-    planes, points = torch.randn(2, 3, 4, 32, 32), torch.rand(2, 50, 3) * 2 - 1
+    planes, points = torch.randn(2, 3, 6, 32, 32), torch.rand(2, 50, 3) * 2 - 1
     with torch.no_grad():
         expected = torch.stack([model.field_of(p).raw(x) for p, x in zip(planes, points, strict=True)])
         torch.testing.assert_close(queried(model, planes, points), expected, atol=1e-5, rtol=1e-5)
@@ -231,3 +287,16 @@ def test_a_crop_is_centred_and_fills_its_share() -> None:
     assert torch.allclose(crop[:, SIDE // 2, SIDE // 2], torch.tensor([1.0, 0, 0, 1]), atol=1e-3)
     with pytest.raises(InputError):
         crop_picture(rgba * 0)
+
+
+def test_an_inherited_network_adds_the_old_logit_to_the_inflated_mask() -> None:
+    torch.manual_seed(0)
+    old, new = ObjectLRM(replace(TINY, slope=0.0)).eval(), ObjectLRM(TINY).eval()
+    image, points = torch.rand(4, SIDE, SIDE), torch.rand(50, 3) * 2 - 1
+    with torch.no_grad():
+        mask = new.field(image)[0].raw(points)[:, 0]
+        before = old.field(image)[0].raw(points)
+        inherit(new, old.state_dict(), 0.5)
+        after = new.field(image)[0].raw(points)
+    torch.testing.assert_close(after[:, 0], mask + 0.5 * before[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(after[:, 1:], before[:, 1:], atol=1e-5, rtol=1e-5)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from maquette.core.fields.triplane import with_added
 from maquette.core.models.lrm.object_lrm import ObjectLRM, ObjectLRMConfig
 from torch import Tensor
 
@@ -123,7 +124,10 @@ def queried(model: ObjectLRM, planes: Tensor, points: Tensor) -> Tensor:
     features = (
         sampled[:, :, 0].unflatten(0, (-1, 3)).flatten(1, 2).mT
     )  # (B, N, 3 C), planes one after the other
-    return model.decoder(features)
+    raw = model.decoder(features)
+    if not model.config.rule.added:
+        return raw
+    return with_added(raw, sampled[:, -1, 0].unflatten(0, (-1, 3)).sum(1))
 
 
 def on(batch: Batch, device: torch.device) -> Batch:

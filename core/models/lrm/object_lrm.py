@@ -4,7 +4,8 @@
 What differs, and why (docs/models/object_lrm.md):
 - The planes lie in the camera's frame and the picture's tokens start them: the plane that faces the camera takes them as
   they lie, the other two their means along the direction they do not have. Nothing has to be learnt about where things are.
-- The picture keeps its alpha as a fourth channel.
+- The picture keeps its alpha as a fourth channel. Its mask, inflated, is where the surface starts (`inflation`): the planes
+  carry that body's logit in closed form and the network learns what to add to it.
 - A head says how the camera stood: the object's up and how near the camera was.
 - Raw geometry is the logit of being inside, so the field's density is its exponential and the surface lies at density 1.
 
@@ -26,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import safe_open
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from ...errors import InputError
@@ -57,6 +59,8 @@ class ObjectLRMConfig:
     """Channels of the finished planes."""
     hidden: int = 64
     hidden_layers: int = 3
+    slope: float = 5.0
+    """Of the inflated mask's logit, per half side of the cube; 0: the network does without it."""
     level: float = 1.0
     """Density of the surface; chosen on the validation objects."""
 
@@ -68,13 +72,15 @@ class ObjectLRMConfig:
     @property
     def rule(self) -> TriplaneRule:
         """Planes (x, z), (x, y), (y, z); density = exp(logit)."""
-        return TriplaneRule(axes=((0, 2), (0, 1), (1, 2)), density_bias=0.0, level=self.level)
+        axes = ((0, 2), (0, 1), (1, 2))
+        return TriplaneRule(axes=axes, density_bias=0.0, level=self.level, added=self.slope > 0)
 
     @classmethod
     def from_json(cls, text: str) -> ObjectLRMConfig:
         """Inverse of `json.dumps(asdict(config))`."""
         values: dict[str, Any] = json.loads(text)
-        return cls(**values | {"encoder": VisionTransformerConfig(**values["encoder"])})
+        encoder = VisionTransformerConfig(**values["encoder"])
+        return cls(**{"slope": 0.0} | values | {"encoder": encoder})  # the first weights had no inflation
 
 
 @dataclass(frozen=True)
@@ -98,9 +104,9 @@ class ObjectLRM(nn.Module):
     def __init__(self, config: ObjectLRMConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or ObjectLRMConfig()
-        width = c.encoder.width
+        width, guides = c.encoder.width, 2 if c.slope else 0
         self.encoder = VisionTransformer(c.encoder)
-        self.encoder.patch_embed["proj"] = nn.Conv2d(4, width, c.encoder.patch, c.encoder.patch)
+        self.encoder.patch_embed["proj"] = nn.Conv2d(4 + guides, width, c.encoder.patch, c.encoder.patch)
         self.tokens = nn.Parameter(torch.zeros(1, 3, width, c.plane, c.plane))
         self.lift = nn.Linear(width, 3 * width)
         self.blocks = nn.ModuleList(
@@ -108,12 +114,12 @@ class ObjectLRM(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.upsample = nn.ConvTranspose2d(width, 2 * c.features, c.upsample, c.upsample)
-        self.pixels = PixelFeatures(c.features, c.encoder.patch // c.upsample)
+        self.pixels = PixelFeatures(4 + guides, c.features, c.encoder.patch // c.upsample)
         self.refine = nn.Sequential(
             nn.SiLU(), nn.Conv2d(2 * c.features, 2 * c.features, 3, padding=1),
             nn.SiLU(), nn.Conv2d(2 * c.features, c.features, 3, padding=1),
         )  # fmt: skip
-        self.decoder = PlaneDecoder(3 * c.features, c.hidden, c.hidden_layers, 3, "silu")
+        self.decoder = PlaneDecoder(3 * (c.features + guides), c.hidden, c.hidden_layers, 3, "silu")
         self.stance_head = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 4))
         self._start()
 
@@ -138,10 +144,15 @@ class ObjectLRM(nn.Module):
         for name, weight in self.named_parameters():
             if name.endswith(last):
                 weight.zero_()
+        if self.config.slope:  # the planes hold slope (h + 1 - |y|)
+            density = self.decoder.layers[-1]
+            density.weight[0], density.bias[0] = 0.0, -self.config.slope
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """image (B, 4, S, S) straight RGBA 0..1 -> planes (B, 3, features, P, P) and stance (B, 4): up, nearness."""
         seen = torch.cat([(image[:, :3] - 0.5) * 2 * image[:, 3:], image[:, 3:] * 2 - 1], 1)
+        if self.config.slope:
+            seen = torch.cat([seen, inflation(image[:, 3])], 1)
         image_tokens = self.encoder(seen)  # (B, 1 + M, width)
         side = self.config.plane
         x = (
@@ -153,9 +164,22 @@ class ObjectLRM(nn.Module):
         fine = self.upsample(each.flatten(0, 1)).unflatten(0, (-1, 3))  # (B, 3, 2 features, P, P)
         front = fine[:, 0] + self.pixels(seen)
         fine = torch.cat([front[:, None], fine[:, 1:]], 1)
-        return self.refine(fine.flatten(0, 1)).unflatten(0, (-1, 3)).float(), self.stance_head(
-            image_tokens[:, 0]
-        ).float()
+        planes = self.refine(fine.flatten(0, 1)).unflatten(0, (-1, 3)).float()
+        if self.config.slope:
+            planes = torch.cat([planes, self.guides(seen[:, 4:], planes.shape[-1])], 2)
+        return planes, self.stance_head(image_tokens[:, 0]).float()
+
+    def guides(self, inflated: Tensor, side: int) -> Tensor:
+        """`inflation` (B, 2, S, S) -> (B, 3, 2, side, side): where a point lies, and its share of slope (h + 1 - |y|).
+
+        Outside the planes features are zero; the shares are such that nothing is solid there.
+        """
+        distance, half = F.adaptive_avg_pool2d(inflated, side).flip(2).unbind(1)
+        y = ((torch.arange(side, device=half.device) + 0.5) / side * 2 - 1).expand_as(half)
+        front = torch.stack([distance, self.config.slope * half], 1)
+        top = torch.stack([y, self.config.slope * (1 - y.abs())], 1).mT  # rows y
+        flank = torch.stack([y, torch.zeros_like(y)], 1)
+        return torch.stack([front, top, flank], 1)
 
     def lifted(self, image_tokens: Tensor) -> Tensor:
         """Image tokens (B, 1 + M, width) -> what they give to the planes at the start, (B, 3, width, side, side)."""
@@ -223,18 +247,36 @@ def _joined(parts: list[Tensor], width: int) -> Tensor:
 class PixelFeatures(nn.Module):
     """Outlines and colours at the planes' own resolution, for the plane that faces the camera; its rows go upwards."""
 
-    def __init__(self, features: int, stride: int) -> None:
+    def __init__(self, channels: int, features: int, stride: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(4, features, stride + 2, stride, padding=1),
+            nn.Conv2d(channels, features, stride + 2, stride, padding=1),
             nn.SiLU(),
             nn.Conv2d(features, 2 * features, 3, padding=1),
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 4, S, S) -> (B, 2 features, P, P)."""
+        """(B, channels, S, S) -> (B, 2 features, P, P)."""
         features: Tensor = self.layers(image)
         return features.flip(2)
+
+
+@torch.no_grad()
+def inflation(alpha: Tensor) -> Tensor:
+    """alpha (B, S, S) 0..1 -> (B, 2, S, S): signed distance d to the mask's outline, positive inside, and half thickness h.
+
+    Both in half sides. h = sqrt(d (2 D - d)), D the largest d: a disc becomes a ball, a strip a rod (our choice of the
+    oldest one: Williams 1991, "3D paint", inflates so). Outside, h = -sqrt(|d| (2 D + |d|)), as steep as inside.
+    """
+    masks = F.pad(alpha > 0.5, (1, 1, 1, 1)).cpu().numpy()
+    signed = []
+    for mask in masks:
+        inside = distance_transform_edt(mask)
+        outside = distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, float(len(mask)))
+        signed.append(np.where(mask, inside - 0.5, 0.5 - outside)[1:-1, 1:-1] / (alpha.shape[-1] / 2))
+    d = torch.from_numpy(np.stack(signed)).to(alpha)
+    deepest = d.amax((1, 2), keepdim=True).clamp(min=0)
+    return torch.stack([d, d.sign() * (d.abs() * (2 * deepest - d)).clamp(min=0).sqrt()], 1)
 
 
 def crop_picture(rgba: NDArray[np.uint8], side: int = SIDE, fill: float = FILL) -> Tensor:
