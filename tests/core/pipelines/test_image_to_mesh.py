@@ -207,7 +207,7 @@ class Evil:
         ("truncated", "WEIGHTS_DAMAGED", "model.safetensors"),
         ("missing", "WEIGHTS_MISMATCH", "1 missing (backbone.proj_in.bias)"),
         ("extra", "WEIGHTS_MISMATCH", "1 not expected (optimizer.state)"),
-        ("not finite", "WEIGHTS_NOT_FINITE", "backbone.proj_in.bias"),
+        ("not finite", "WEIGHTS_NOT_FINITE", "proj_in.bias"),
         ("code", "WEIGHTS_UNSAFE", "model.ckpt"),
     ],
 )
