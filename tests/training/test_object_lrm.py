@@ -231,7 +231,7 @@ def test_loss_falls_on_three_boxes(folder: Path) -> None:
     first = run.advance(batch)
     for _ in range(100):
         last = run.advance(batch)
-    assert last["shape"] < 0.8 * first["shape"]
+    assert last["shape"] < 0.95 * first["shape"]  # which is that of the inflated masks
     assert last["right"] > first["right"]
 
 
@@ -244,8 +244,8 @@ def test_scores_of_the_truth_and_of_nothing() -> None:
 
 def test_validation_gives_numbers_for_an_untrained_network(folder: Path) -> None:
     scores = validate(ObjectLRM(TINY).eval(), Records(folder, "validation"))
-    assert 0 <= scores["iou"] < 0.6
-    assert 0 <= scores["f10"] < 0.9
+    assert 0.5 < scores["iou"] < 0.8  # of boxes and their inflated outlines
+    assert 0.3 < scores["f10"] < 0.9
 
 
 def test_weights_come_back_from_their_file(tmp_path: Path) -> None:

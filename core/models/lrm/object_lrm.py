@@ -59,7 +59,7 @@ class ObjectLRMConfig:
     """Channels of the finished planes."""
     hidden: int = 64
     hidden_layers: int = 3
-    slope: float = 5.0
+    slope: float = 3.0
     """Of the inflated mask's logit, per half side of the cube; 0: the network does without it."""
     level: float = 1.0
     """Density of the surface; chosen on the validation objects."""
@@ -146,6 +146,7 @@ class ObjectLRM(nn.Module):
                 weight.zero_()
         if self.config.slope:  # the planes hold slope (h + 1 - |y|)
             density = self.decoder.layers[-1]
+            assert isinstance(density, nn.Linear)
             density.weight[0], density.bias[0] = 0.0, -self.config.slope
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
