@@ -5,7 +5,7 @@ One line a row: wall seconds (best and median of the runs after a warm-up), proc
 resident memory, what was found besides, and whether the target holds. Every row runs in a process of its own under the
 engine's allocator setting and thread count (`core.jobs.tuning`; an OMP_NUM_THREADS that is set stays). Weights are random:
 He's normal distribution for layers, so that values keep their size through the network; batch norms get the statistics
-of a first pass. Reduced precision is torch's autocast to bfloat16 (Zero123: weights in bfloat16 too); its difference is
+of a first pass. Reduced precision is torch's autocast to bfloat16 (Zero123: `UNet.mixed`); its difference is
 the root mean square of the difference over that of the float32 result.
 """
 
@@ -242,8 +242,7 @@ def zero123_step(runs: int, reduced: bool) -> Measured:
         result, found = timed(lambda: model.guided_noise(z, t, known, 3.0), runs)
         return found
     exact = model.guided_noise(z, t, known, 3.0)
-    model.unet.bfloat16()
-    z, known = z.bfloat16(), Condition(known.context.bfloat16(), latent.bfloat16())
+    model.unet.mixed(torch.bfloat16)
     result, found = timed(lambda: model.guided_noise(z, t, known, 3.0), runs)
     judge(found, result, exact)
     return found

@@ -48,7 +48,7 @@ class Mise:
         self._unknown = self._key(nodes.reshape(-1, 3))
         # Known points with a leaf of edge > 1 beside them: key, value >= level, value <= level.
         self._live: Ints = self._unknown[:0]
-        self._above, self._below = np.empty((2, 0), bool)
+        self._above, self._below = np.empty(0, bool), np.empty(0, bool)
         self.points_per_round: list[int] = []
 
     def query(self) -> Ints:
@@ -97,7 +97,7 @@ class Mise:
 
     def _active(self) -> Ints:
         """Indices of the leaves to split, in the order of their creation; forgets points beside unit cells only."""
-        above, below = np.zeros((2, len(self._child)), bool)
+        above, below = (np.zeros(len(self._child), bool) for _ in range(2))
         keep = np.empty(len(self._live), bool)
         for start in range(0, len(self._live), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -111,7 +111,7 @@ class Mise:
 
     def _leaves_at(self, cells: Ints) -> Ints:
         """Leaf of edge > 1 around each unit cell (..., 3); -1 for cells that are leaves themselves or outside."""
-        inside = ((cells >= 0) & (cells < self.resolution)).all(-1)
+        inside = np.asarray(((cells >= 0) & (cells < self.resolution)).all(-1))
         x, y, z = np.moveaxis(np.where(inside[..., None], cells, 0), -1, 0)
         top = (n >> self._depth for n in (x, y, z))
         found: Ints = np.ravel_multi_index(tuple(top), (self._coarse,) * 3)

@@ -144,7 +144,7 @@ def lattice_rays(cameras: Cameras, side: int, pixels: int) -> tuple[Tensor, Tens
     y, x = torch.meshgrid(place, place, indexing="ij")
     fx, fy = fx[:, None, None], fy[:, None, None]
     local = torch.stack([x / fx, -y / fy, -torch.ones_like(x / fx)], -1)  # (B, side, side, 3)
-    direction = torch.einsum("bij,bhwj->bhwi", pose[:, :3, :3], local)
+    direction = (local[..., None, :] * pose[:, None, None, :3, :3]).sum(-1)  # autocast must not round rays
     return pose[:, None, None, :3, 3], direction
 
 

@@ -74,7 +74,7 @@ class NerfMlp(nn.Module):
             return self.output_linear(h).float()
         feature = self.feature_linear(h)
         parts = [feature, *(part for part in (view, look) if part is not None)]
-        h_view = linear_of_parts(parts, self.views_linears[0].weight, self.views_linears[0].bias).relu_()
+        h_view = linear_of_parts(self.views_linears[0], parts).relu_()
         return torch.cat([self.rgb_linear(h_view), self.alpha_linear(h)], -1).float()
 
     def trunk(self, position: Tensor, shape: Tensor | None = None) -> Tensor:
@@ -83,7 +83,7 @@ class NerfMlp(nn.Module):
         h = position
         for i, layer in enumerate(self.pts_linears):
             parts = inputs if i == 0 else [*inputs, h] if i == SKIP + 1 else [h]
-            h = linear_of_parts(parts, layer.weight, layer.bias).relu_()
+            h = linear_of_parts(layer, parts).relu_()
         return h
 
     def density(self, position: Tensor, shape: Tensor | None = None) -> Tensor:

@@ -48,7 +48,9 @@ def camera_rays(height: int, width: int, matrix: Tensor, pose: Tensor) -> tuple[
     y, x = torch.meshgrid(torch.arange(height).to(pose), torch.arange(width).to(pose), indexing="ij")
     fx, fy, cx, cy = (float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
     local = torch.stack([(x - cx) / fx, -(y - cy) / fy, -torch.ones_like(x)], -1)
-    direction = local @ pose[:3, :3].T
+    direction = (local[..., None, :] * pose[:3, :3]).sum(
+        -1
+    )  # no matrix product: autocast must not round rays
     return pose[:3, 3].expand(direction.shape), direction
 
 

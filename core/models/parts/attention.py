@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rows import RowLinear
+
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """q (B, N, heads*d), k and v (B, M, heads*d) -> (B, N, heads*d)."""
@@ -41,14 +43,16 @@ class Attention(nn.Module):
         super().__init__()
         inner = heads * (head_width or width // heads)
         self.heads = heads
-        self.to_q = nn.Linear(width, inner, bias)
-        self.to_k = nn.Linear(context_width or width, inner, bias)
-        self.to_v = nn.Linear(context_width or width, inner, bias)
-        self.to_out = nn.ModuleList([nn.Linear(inner, width, out_bias)])
+        self.to_q = RowLinear(width, inner, bias)
+        self.to_k = RowLinear(context_width or width, inner, bias)
+        self.to_v = RowLinear(context_width or width, inner, bias)
+        self.to_out = nn.ModuleList([RowLinear(inner, width, out_bias)])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (B, N, width), context (B, M, context_width) -> (B, N, width)."""
         context = x if context is None else context
+        if context.shape[1] == 1:  # the softmax over one token is 1, whatever asks
+            return self.to_out[0](self.to_v(context)).expand(-1, x.shape[1], -1)
         return self.to_out[0](attend(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
 
 
@@ -58,8 +62,8 @@ class PackedSelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, bias: bool = True, out_bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias)
-        self.proj = nn.Linear(width, width, out_bias)
+        self.qkv = RowLinear(width, 3 * width, bias)
+        self.proj = RowLinear(width, width, out_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, N, width) -> (B, N, width)."""

@@ -77,10 +77,12 @@ class ConditionalBatchNorm1d(nn.Module):
 
     def affine(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """Factor and offset (B, 1, F) that the running statistics make of a condition (B, c_dim); float32."""
+        mean, var = self.bn.running_mean, self.bn.running_var
+        assert mean is not None and var is not None
         with torch.autocast(c.device.type, enabled=False):
             gamma, beta = self._gamma_beta(c)
-            scale = gamma * torch.rsqrt(self.bn.running_var + self.bn.eps)
-            return scale, beta - self.bn.running_mean * scale
+            scale = gamma * torch.rsqrt(var + self.bn.eps)
+            return scale, beta - mean * scale
 
     def _gamma_beta(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, F) each."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CHUNK = 1 << 13
+CHUNK = 1 << 12
 """Rows at a time on a processor: 256 numbers each stay in its cache."""
 CHUNK_ELSEWHERE = 1 << 16
 """On a graphics card, where calls cost more than memory."""
@@ -28,9 +28,14 @@ def chunk_of(device: torch.device) -> int:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (..., in), weight (out, in), bias (out,) -> (..., out); as `torch.nn.functional.linear`."""
+    """x (..., in), weight (out, in), bias (out,) -> (..., out); as `torch.nn.functional.linear`.
+
+    Works in the dtype of the weight and answers in that of x (outside autocast).
+    """
+    if weight.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        return F.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
     rows = x.numel() // max(x.shape[-1], 1)
-    if rows < 16 * _BATCH or len(weight) < 16 or not _through_convolution(x, weight):
+    if rows < 8 * _BATCH or len(weight) < 16 or not _through_convolution(x, weight):
         return F.linear(x, weight, bias)
     batch = _BATCH if rows % _BATCH == 0 else 1
     pixels = x.reshape(batch, -1, 1, x.shape[-1]).permute(
@@ -48,23 +53,23 @@ class RowLinear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-def linear_of_parts(parts: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
+def linear_of_parts(layer: nn.Module, parts: Sequence[Tensor]) -> Tensor:
     """A linear layer on concatenated inputs, without repeating those that hold for several rows.
 
     Args:
+        layer: an `nn.Linear`, a + b + ... -> out, with bias.
         parts: (N, a), (K, b) ...; a part with K rows instead of N holds for N / K rows in a row. K is 1 or the same for all.
-        weight: (out, a + b + ...).
-        bias: (out,).
 
     Returns:
         (N, out).
     """
+    assert isinstance(layer, nn.Linear)
     rows = len(parts[0])
-    blocks = weight.split([part.shape[1] for part in parts], 1)
+    blocks = layer.weight.split([part.shape[1] for part in parts], 1)
     own = [(part, block) for part, block in zip(parts, blocks, strict=True) if len(part) == rows]
     shared = [F.linear(part, block) for part, block in zip(parts, blocks, strict=True) if len(part) != rows]
     x, w = (torch.cat(pair, 1) if len(own) > 1 else pair[0] for pair in zip(*own, strict=True))
-    offset = sum(shared, bias[None])  # (1 or K, out)
+    offset = sum(shared, layer.bias[None])  # (1 or K, out)
     if len(offset) == 1:
         return linear(x, w, offset[0])
     return linear(x, w).unflatten(0, (len(offset), -1)).add_(offset[:, None]).flatten(0, 1)

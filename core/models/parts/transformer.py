@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Attention, PackedSelfAttention
+from .rows import RowLinear
 
 Resize = Literal["legacy", "size", "antialias"]
 
@@ -85,7 +86,7 @@ class GatedLinear(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(width, 2 * inner)
+        self.proj = RowLinear(width, 2 * inner)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, width) -> (B, N, inner)."""
@@ -98,7 +99,7 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(GatedLinear(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width))
+        self.net = nn.Sequential(GatedLinear(width, 4 * width), nn.Identity(), RowLinear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, width) -> (B, N, width)."""
@@ -139,8 +140,8 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, hidden: int, quick_gelu: bool = False) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = RowLinear(width, hidden)
+        self.fc2 = RowLinear(hidden, width)
         self.quick_gelu = quick_gelu
 
     def forward(self, x: Tensor) -> Tensor:

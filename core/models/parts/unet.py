@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rows import linear
 from .transformer import CrossBlock
 
 
@@ -22,18 +23,25 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
+class Conv3(nn.Conv2d):
+    """A 3x3 convolution that keeps the side, or halves it; works in the dtype of its weights, answers in that of its input."""
+
+    def __init__(self, channels: int, out: int, stride: int = 1) -> None:
+        super().__init__(channels, out, 3, stride, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> (B, out, H / stride, W / stride)."""
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+
+
 class TimeResBlock(nn.Module):
     """Two norm-SiLU-conv steps; the time embedding is added in between."""
 
     def __init__(self, channels: int, out: int, time_width: int) -> None:
         super().__init__()
-        self.in_layers = nn.Sequential(
-            nn.GroupNorm(32, channels), nn.SiLU(), nn.Conv2d(channels, out, 3, 1, 1)
-        )
+        self.in_layers = nn.Sequential(nn.GroupNorm(32, channels), nn.SiLU(), Conv3(channels, out))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(time_width, out))
-        self.out_layers = nn.Sequential(
-            nn.GroupNorm(32, out), nn.SiLU(), nn.Identity(), nn.Conv2d(out, out, 3, 1, 1)
-        )
+        self.out_layers = nn.Sequential(nn.GroupNorm(32, out), nn.SiLU(), nn.Identity(), Conv3(out, out))
         self.skip_connection = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
@@ -56,10 +64,12 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x (B, C, H, W), context (B, M, context_width) -> (B, C, H, W)."""
-        tokens = self.proj_in(self.norm(x)).flatten(2).mT  # (B, H*W, C)
+        tokens = self.norm(x).flatten(2).mT.contiguous()  # (B, H*W, C)
+        tokens = linear(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
         for block in self.transformer_blocks:
             tokens = block(tokens, context)
-        return x + self.proj_out(tokens.mT.unflatten(2, x.shape[2:]))
+        tokens = linear(tokens, self.proj_out.weight.flatten(1), self.proj_out.bias)
+        return x + tokens.mT.unflatten(2, x.shape[2:])
 
 
 class Downsample(nn.Module):
@@ -67,7 +77,7 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.op = nn.Conv2d(channels, channels, 3, 2, 1)
+        self.op = Conv3(channels, channels, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H/2, W/2)."""
@@ -79,7 +89,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.conv = Conv3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, 2H, 2W)."""

@@ -48,7 +48,7 @@ from maquette.core.weights import networks
 from maquette.core.weights.contents import read_contents
 from maquette.core.weights.layouts import NAMES, network_keys, recognise
 from maquette.core.weights.networks import load_network
-from maquette.core.weights.safe_loader import read_checkpoint
+from maquette.core.weights.safe_loader import read_checkpoint, release
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -358,6 +358,27 @@ def test_zero123_samples_with_the_average(tmp_path: Path) -> None:
     name, network = load_network(tmp_path / "105000.ckpt", torch.float16)
     assert name == "zero123" and network.cc_projection.weight.dtype == torch.float16
     assert torch.equal(network.unet.time_embed[0].weight, (state[key] + 1).half())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pages_of_a_mapped_file_are_let_go_and_come_back(tmp_path: Path) -> None:
+    def mapped_kib() -> int:
+        return int(Path("/proc/self/status").read_text().split("RssFile:")[1].split()[0])
+
+    numbers = torch.arange(1 << 22, dtype=torch.float32)  # 16 MiB
+    save_file({"a": numbers}, tmp_path / "a.safetensors")
+    torch.save({"a": numbers}, tmp_path / "a.pt")
+    torch.save({"a": numbers}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert not read_checkpoint(tmp_path / "old.pt").mapped
+    for name in ("a.safetensors", "a.pt"):
+        content = read_checkpoint(tmp_path / name)
+        assert content.mapped
+        tensor = content.groups[""]["a"]
+        assert torch.equal(tensor, numbers)
+        held = mapped_kib()
+        release(tensor)
+        assert held - mapped_kib() > 15 << 10
+        assert torch.equal(tensor, numbers)
 
 
 def test_a_folder_of_parts(tmp_path: Path) -> None:

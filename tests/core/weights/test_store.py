@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import torch
 from maquette.core import cli
+from maquette.core.errors import Cancelled
 from maquette.core.models.onet.decoders import DecoderConfig
 from maquette.core.models.onet.network import OccupancyNetwork, OnetConfig
-from maquette.core.errors import Cancelled
 from maquette.core.progress import Progress
 from maquette.core.weights import cards, lock, store
 from maquette.core.weights.networks import load_network
