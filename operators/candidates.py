@@ -40,10 +40,7 @@ class MAQUETTE_OT_candidates(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """The engine has to be there."""
-        problem = engine.engine_status().problem
-        if problem is not None:
-            cls.poll_message_set(f"{problem.message} {problem.remedy}")
-        return problem is None
+        return engine.is_ready(cls)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Start the job; without a window also wait for it and take in what it made."""

@@ -8,6 +8,8 @@ import threading
 from collections import deque
 from pathlib import Path
 
+import bpy
+
 from ..core.errors import Cancelled, FailedError, MaquetteError
 from ..core.jobs.environment import EngineStatus, create_environment, find_engine
 from ..core.jobs.messages import Message
@@ -22,6 +24,14 @@ _setup: EngineSetup | None = None
 def engine_status() -> EngineStatus:
     """Where the engine is, remembered: panels ask in every draw. `look_again` renews it."""
     return _status or look_again()
+
+
+def is_ready(operator: type[bpy.types.Operator]) -> bool:
+    """Whether the engine can be used; where it cannot, the operator's button says why."""
+    problem = engine_status().problem
+    if problem is not None:
+        operator.poll_message_set(f"{problem.message} {problem.remedy}")
+    return problem is None
 
 
 def look_again() -> EngineStatus:

@@ -39,10 +39,7 @@ class MAQUETTE_OT_image_to_mesh(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """The engine has to be there."""
-        problem = engine.engine_status().problem
-        if problem is not None:
-            cls.poll_message_set(f"{problem.message} {problem.remedy}")
-        return problem is None
+        return engine.is_ready(cls)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Outcome:
         """Dropped files are shown with the settings first; with no photo anywhere the file browser asks for some."""

@@ -15,7 +15,7 @@ from ..core.results import read_result
 from . import engine, jobs
 from .mesh_settings import region_in_result
 from .reports import refuse
-from .settings import result_info, scene_state
+from .settings import FACE_BUDGET, USE_REGION, result_info, scene_state
 from .view_through_photo import result_root
 
 if TYPE_CHECKING:
@@ -45,12 +45,8 @@ class MAQUETTE_OT_re_extract(bpy.types.Operator):
         min=0,
         max=2048,
     )
-    face_budget: IntProperty(
-        name="Face Budget", description="Triangles at most; 0 leaves it to Quality", min=0, max=10_000_000
-    )
-    use_region: BoolProperty(
-        name="Limit to Region", description="Mesh only what lies inside the region box", default=True
-    )
+    face_budget: FACE_BUDGET
+    use_region: USE_REGION
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -58,10 +54,7 @@ class MAQUETTE_OT_re_extract(bpy.types.Operator):
         if result_root(context) is None:
             cls.poll_message_set("Select an object of a result")
             return False
-        problem = engine.engine_status().problem
-        if problem is not None:
-            cls.poll_message_set(f"{problem.message} {problem.remedy}")
-        return problem is None
+        return engine.is_ready(cls)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Outcome:
         """Ask first."""

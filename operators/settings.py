@@ -22,6 +22,13 @@ from bpy.props import (
 ROOT_PACKAGE = __package__.rpartition(".")[0]
 SCHEMA = 1
 """Version of `SceneState` and below; a later one may rename what it holds."""
+FACE_BUDGET = IntProperty(
+    name="Face Budget", description="Triangles at most; 0 leaves it to Quality", min=0, max=10_000_000
+)
+"""Of the scene's settings and of Re-Extract, as the next one."""
+USE_REGION = BoolProperty(
+    name="Limit to Region", description="Mesh only what lies inside the region box", default=True
+)
 
 
 class MeshOptions(bpy.types.PropertyGroup):
@@ -93,9 +100,7 @@ class MeshOptions(bpy.types.PropertyGroup):
             ("none", "Keep", "The whole scene is meshed"),
         ],
     )
-    use_region: BoolProperty(
-        name="Limit to Region", description="Mesh only what lies inside the region box", default=True
-    )
+    use_region: USE_REGION
     region_box: PointerProperty(
         name="Region Box",
         description="Object whose bounds limit the mesh; Add Region Box makes one",
@@ -109,9 +114,7 @@ class MeshOptions(bpy.types.PropertyGroup):
         max=8192,
         subtype="PIXEL",
     )
-    face_budget: IntProperty(
-        name="Face Budget", description="Triangles at most; 0 leaves it to Quality", min=0, max=10_000_000
-    )
+    face_budget: FACE_BUDGET
     resolution: IntProperty(
         name="Resolution",
         description="Cells along the longest side when the surface is extracted; 0 leaves it to Quality",

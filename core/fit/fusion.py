@@ -26,8 +26,9 @@ TRUNCATION = 4.0
 
 
 SMOOTHING = 1.0
-"""Cells, standard deviation. Our choice: depth maps of a soft field are uneven by about a cell; means over that distance leave
-the scores of the bench as they are (F@0.02 0.919 either way) and take the roughness away."""
+"""Cells, standard deviation. Our choice: depth maps of a soft field are uneven by about a cell; means over that distance take
+the roughness away, for 0.002 of F@0.02 and 0.0005 of Chamfer on the example photos.
+"""
 
 
 def fuse(field: SparseGrid, views: list[View], progress: Progress, floor: Tensor | None = None) -> FusedField:
