@@ -43,8 +43,8 @@ class TriplaneRule:
     """colour = sigmoid(raw) (1 + 2 margin) - margin; 0.001 in EG3D's family (Barron et al. 2021, mip-NeRF)."""
     level: float = 25.0
     """Density at which the surface is cut."""
-    added: bool = False
-    """Whether the last feature of every plane also goes straight into the raw density, as their sum."""
+    border: float = 0.0
+    """Share of the cube's side left out of the field's box at each face (EG3D has a wall there)."""
 
 
 class PlaneDecoder(nn.Module):
@@ -66,11 +66,6 @@ class PlaneDecoder(nn.Module):
         return self.layers(features)
 
 
-def with_added(raw: Tensor, density: Tensor) -> Tensor:
-    """raw (..., 1 + channels) with `density` (...) added to its first channel."""
-    return torch.cat([raw[..., :1] + density[..., None], raw[..., 1:]], -1)
-
-
 class TriplaneField:
     """Density and colour in a cube around the origin (`fields.field.Field`).
 
@@ -86,7 +81,8 @@ class TriplaneField:
 
     def __init__(self, planes: Tensor, decoder: PlaneDecoder, rule: TriplaneRule) -> None:
         self.planes, self.decoder, self.rule = planes, decoder, rule
-        self.box = torch.tensor([[-rule.radius] * 3, [rule.radius] * 3], device=planes.device)
+        half = rule.radius * (1 - 2 * rule.border)
+        self.box = torch.tensor([[-half] * 3, [half] * 3], device=planes.device)
         self.level = rule.level
         self.channels = decoder.channels
 
@@ -109,8 +105,7 @@ class TriplaneField:
     def _raw(self, points: Tensor) -> Tensor:
         features = self.plane_features(points)
         merged = features.mean(0) if self.rule.reduction == "mean" else features.transpose(0, 1).flatten(1)
-        raw = self.decoder(merged).float()
-        return with_added(raw, features[..., -1].sum(0)) if self.rule.added else raw
+        return self.decoder(merged).float()
 
     def density_of(self, raw: Tensor) -> Tensor:
         """Raw density -> density >= 0, any shape."""

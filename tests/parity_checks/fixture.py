@@ -68,6 +68,10 @@ class Fixture:
         found = sizes.get(section or self.path.stem, {})
         return found if isinstance(found, dict) else {}
 
+    def sizes_of(self, name: str) -> Any:
+        """One value of sizes.json."""
+        return json.loads((self.path.parent / "sizes.json").read_text(encoding="utf-8"))[name]
+
     def neighbour(self, name: str) -> Any:
         """The arrays (or the parsed JSON) of another file of the folder."""
         path = self.path.parent / name

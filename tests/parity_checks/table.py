@@ -7,6 +7,8 @@ from . import (
     campari,
     convonet,
     dvr,
+    eg3d,
+    eg3d_blending,
     giraffe,
     graf,
     lrm_diffusion,
@@ -38,10 +40,12 @@ FAMILIES: tuple[dict[str, Check], ...] = (
     lrm_one2345.CHECKS,
     lrm_matching.CHECKS,
     lrm_keys.CHECKS,
+    eg3d.CHECKS,
+    eg3d_blending.CHECKS,
 )
 """The `CHECKS` of each family's module."""
 
-NOT_CHECKED = ("README.md", "sizes.json", "*_config.json", "*_weights.safetensors")
+NOT_CHECKED = ("README.md", "sizes.json", "*_config.json", "*_weights.safetensors", "*_weights_f16.safetensors", "*_kwargs.json")
 """Files that are given, not expected."""
 
 CHECKS = {name: check for family in FAMILIES for name, check in family.items()}

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""EG3D (Chan et al., CVPR 2022): latent code -> three planes -> feature picture -> picture; the planes are a field.
+
+World of the published heads: y up, the face towards +z, the origin inside the head; `cameras` says how it lies in ours.
+Labels (B, 25) are camera-to-world (OpenCV axes) and normalised intrinsics. The label given to `mapping` conditions the
+appearance, the one given to `render` is the camera: they need not be the same, and the published programs always
+condition on the frontal camera. Planes depend on the latent rows alone, so one set serves every camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Mapped
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...fields.triplane import PlaneDecoder, TriplaneField, TriplaneRule
+from ..parts.key_layout import KeyLayout, load_public
+from .configuration import AXES, Eg3dConfig
+from .mapping import Mapping
+from .planes import MARGIN, Decoder, PlaneSampler, query_field
+from .rays import Draws
+from .rendering import Rendered, render
+from .synthesis import Noise, SuperResolution, Synthesis
+
+LAYOUT = KeyLayout(optional=r"resample_filter$", ignored=r"^dataset_label_std$")
+"""The public names are ours. Training leaves the spread of its labels in the file."""
+LEVEL = 10.0
+"""Raw density on the surface of the published heads (the project's own advice: 2 to 20)."""
+BORDER = 0.117
+"""Share of the box's side left out at each face: a wall stands there, the background of the photos."""
+
+
+class Backbone(nn.Module):
+    """Mapping and synthesis under one name, as published."""
+
+    def __init__(self, config: Eg3dConfig) -> None:
+        super().__init__()
+        self.mapping = Mapping(config)
+        self.synthesis = Synthesis(config)
+
+
+class Eg3d(nn.Module):
+    """The generator; parameters have the public names."""
+
+    def __init__(self, config: Eg3dConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or Eg3dConfig()
+        self.backbone = Backbone(config)
+        self.superresolution = SuperResolution(
+            config.superresolution, config.plane_features, config.w_width
+        )
+        self.decoder = Decoder(config.plane_features, config.decoder_hidden, config.rendering.decoder_lr_mul)
+
+    @classmethod
+    def from_public(cls, tensors: Mapped[str, Tensor], config: Eg3dConfig) -> Eg3d:
+        """Network from the weights of a public file.
+
+        Raises:
+            InputError: WEIGHTS_MISMATCH.
+        """
+        with torch.device("meta"):
+            network = cls(config)
+        load_public(network, tensors, LAYOUT)
+        return network
+
+    def mapping(
+        self, z: Tensor, label: Tensor, truncation: float = 1.0, cutoff: int | None = None
+    ) -> Tensor:
+        """Latent rows (B, rows, w_width).
+
+        Args:
+            z: (B, z_width) from N(0, 1); float64 is fine.
+            label: (B, 25), the camera that appearance is conditioned on.
+            truncation: psi; 1 leaves the rows as they are, 0 gives the mean head.
+            cutoff: rows from here on are not truncated; None: all are.
+        """
+        rendering = self.config.rendering
+        label = label.float() * (0.0 if rendering.c_gen_conditioning_zero else rendering.c_scale)
+        return self.backbone.mapping(z, label, truncation, cutoff)
+
+    def planes(self, ws: Tensor, noise: Noise = "const") -> Tensor:
+        """ws (B, rows, w_width) -> (B, 3, C, S, S). `random` noise, the original's default, never repeats."""
+        return self.backbone.synthesis(ws, noise).unflatten(1, (3, -1))
+
+    def render(
+        self,
+        planes: Tensor,
+        labels: Tensor,
+        resolution: int | None = None,
+        draws: Draws | None = None,
+        warp: Tensor | None = None,
+    ) -> Rendered:
+        """Feature pictures.
+
+        Args:
+            planes: (B, 3, C, S, S).
+            labels: (B, 25) cameras.
+            resolution: side of the feature picture; None: that of training.
+            draws: random numbers of the samples; None: repeatable.
+            warp: (4, 4) affine map that moves what is seen (local alignment of 3D-aware blending).
+        """
+        samplers = [self._sampler(item) for item in planes]
+        queries = [partial(self._query, sampler) for sampler in samplers]
+        resolution = resolution or self.config.neural_resolution
+        return render(queries, labels, resolution, self.config.rendering, draws, warp)
+
+    def picture(self, rendered: Rendered, ws: Tensor) -> Tensor:
+        """Final picture (B, 3, P, P), about -1..1, of what was rendered; modulated by the last latent row."""
+        rendering = self.config.rendering
+        return self.superresolution(
+            rendered.features, ws[:, -1], rendering.superresolution_noise_mode, rendering.sr_antialias
+        )
+
+    def forward(
+        self, ws: Tensor, labels: Tensor, noise: Noise = "const", draws: Draws | None = None
+    ) -> Tensor:
+        """ws (B, rows, w_width), cameras (B, 25) -> pictures (B, 3, P, P), about -1..1."""
+        return self.picture(self.render(self.planes(ws, noise), labels, draws=draws), ws)
+
+    def query(self, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """One head's planes (3, C, S, S), points (N, 3) -> raw density (N,), colour features (N, C)."""
+        return self._query(self._sampler(planes), points)
+
+    def field(self, planes: Tensor, level: float = LEVEL, border: float = BORDER) -> TriplaneField:
+        """One head as a field in the generator's frame; it keeps its own copy of what it needs.
+
+        Args:
+            planes: (3, C, S, S).
+            level: raw density of the surface.
+            border: share of the box's side that is left out at each face.
+        """
+        config = self.config
+        (w0, b0), (w1, b1) = self.decoder.matrices()
+        decoder = PlaneDecoder(config.plane_features, config.decoder_hidden, 1, 3, "softplus")
+        values = {"layers.0.weight": w0, "layers.0.bias": b0, "layers.2.weight": w1[:4], "layers.2.bias": b1[:4]}
+        decoder.load_state_dict({name: value.detach() for name, value in values.items()})
+        rule = TriplaneRule(
+            radius=config.rendering.box_warp / 2,
+            axes=AXES[config.plane_axes],
+            reduction="mean",
+            density="softplus",
+            density_bias=-1.0,
+            colour_margin=MARGIN,
+            level=float(F.softplus(torch.tensor(level - 1.0))),
+            border=border,
+        )
+        return TriplaneField(
+            planes.detach().clone(), decoder.to(planes.device).requires_grad_(False).eval(), rule
+        )
+
+    def _sampler(self, planes: Tensor) -> PlaneSampler:
+        return PlaneSampler(planes, AXES[self.config.plane_axes], self.config.rendering.box_warp)
+
+    def _query(self, sampler: PlaneSampler, points: Tensor) -> tuple[Tensor, Tensor]:
+        return query_field(sampler, self.decoder, points)
