@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cameras from a trained encoder: votes over noise levels, refinement against the field, confidence (spec A.11)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .cameras import Poses, mean_rotation
+from .noise import add_noise
+from .training import RADIUS, Trainer
+
+VOTES = (0, 20, 20, 50, 50, 80, 80)
+"""Noise levels at which the encoder is asked."""
+STEADY_DEG = 5.0
+"""Spread of the votes that divides a confidence by e."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Per picture, all (M,)."""
+
+    poses: Poses
+    probability: Tensor
+    """Of the chosen candidate, mean over the votes."""
+    margin: Tensor
+    """To the second."""
+    entropy: Tensor
+    """Of the mean probabilities, over log N; 0 for a single camera."""
+    spread_deg: Tensor
+    """Of the votes' rotations, root mean square."""
+
+
+@torch.no_grad()
+def read(trainer: Trainer, votes: tuple[int, ...] = VOTES) -> Reading:
+    """Ask the encoder for all pictures; the autoencoder is asked once, for the clean ones."""
+    canvas = trainer.pictures.canvas
+    votes = votes if trainer.settings.denoise else (0,)
+    poses, chances = [], []
+    for level in votes:
+        t = torch.full((len(canvas),), level)
+        noise = torch.randn(canvas.shape, generator=trainer.generator)
+        found, log_p = trainer.mode.poses(trainer.smoothed(add_noise(canvas, t, noise), t))
+        poses.append(found)
+        chances.append(log_p.exp())
+    mean = torch.stack(chances).mean(0)  # (M, N)
+    best = mean.argmax(1)
+    rows = torch.arange(len(best))
+    rotations = torch.stack([found.rotation[rows, best] for found in poses])  # (V, M, 3, 3)
+    rotation = mean_rotation(rotations)
+    centre = torch.stack([found.centre[rows, best] for found in poses]).mean(0)
+    pose = Poses(rotation, centre)
+    away = torch.stack([pose.angle_to(found[rows, best]) for found in poses])
+    ordered = torch.cat([mean, torch.zeros_like(mean[:, :1])], 1).sort(1, descending=True).values
+    entropy = -(mean * mean.clamp_min(1e-9).log()).sum(1) / max(math.log(mean.shape[1]), 1.0)
+    spread = torch.rad2deg(away.square().mean(0).sqrt())
+    return Reading(pose, ordered[:, 0], ordered[:, 0] - ordered[:, 1], entropy, spread)
+
+
+def refine(
+    trainer: Trainer,
+    poses: Poses,
+    check: Callable[[float], None],
+    steps: int = 100,
+    rate: float = 5e-3,
+    rays: int = 64,
+) -> Poses:
+    """Cameras that fit the frozen field better: Adam on six numbers each (BARF's protocol at test time).
+
+    Args:
+        trainer: its field, pictures and noise.
+        poses: (M,) starts for all pictures.
+        check: told the share done; raises Cancelled.
+        rate: radians, and orbit radii or near depths, per step at the start; falls to a fiftieth.
+    """
+    scale = torch.ones(6)
+    scale[3:] = RADIUS if trainer.settings.orbit else 1.0
+    move = torch.zeros(len(poses.centre), 6, requires_grad=True)
+    optimiser = torch.optim.Adam([move], lr=rate)
+    everything = torch.arange(len(poses.centre))
+    trainer.volume.requires_grad_(False)
+    try:
+        for number in range(steps):
+            check(number / steps)
+            optimiser.param_groups[0]["lr"] = rate * 0.02 ** (number / steps)
+            loss = trainer.ray_errors(poses.moved(move * scale), everything, rays).sum()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+    finally:
+        trainer.volume.requires_grad_(True)
+    return poses.moved(move.detach() * scale)
+
+
+def polish(trainer: Trainer, poses: Poses, check: Callable[[float], None]) -> Poses:
+    """Field and cameras free together, finer and finer, without the encoder (BARF from a good start); our addition."""
+    settings, pictures = trainer.settings, trainer.pictures
+    scale = torch.ones(6)
+    scale[3:] = RADIUS if settings.orbit else 1.0
+    move = torch.zeros(len(poses.centre), 6, requires_grad=True)
+    cameras = torch.optim.Adam([move], lr=2e-3)
+    steps = settings.polish_steps
+    for number in range(steps):
+        share = number / steps
+        check(share)
+        if number in (0, steps // 2):
+            trainer.volume.refine(settings.cells * (2 if number == 0 else 3) // 3)
+            trainer.fixed_side = pictures.level(64 if number == 0 else 128)
+            field = torch.optim.Adam(
+                trainer.volume.parameters(), lr=0.5 * settings.field_rate, betas=(0.9, 0.98)
+            )
+        field.param_groups[0]["lr"] = 0.5 * settings.field_rate * 0.2**share
+        cameras.param_groups[0]["lr"] = 2e-3 * 0.02**share
+        chosen = trainer.used[torch.randint(len(trainer.used), (16,), generator=trainer.generator)]
+        loss = trainer.ray_errors(poses[chosen].moved(move[chosen] * scale), chosen, 128).mean()
+        loss = loss + 0.5 * settings.smooth * trainer.volume.roughness()
+        field.zero_grad(set_to_none=True)
+        cameras.zero_grad(set_to_none=True)
+        loss.backward()
+        field.step()
+        cameras.step()
+    # Pictures that were held out stayed where they were while the field moved.
+    return refine(
+        trainer, poses.moved(move.detach() * scale), check=lambda share: check(1.0), steps=50, rate=2e-3
+    )
+
+
+@torch.no_grad()
+def picture_psnr(trainer: Trainer, poses: Poses, side: int) -> Tensor:
+    """(M,) dB of the renders of all cameras beside the pictures, over white, at a level of `side` pixels."""
+    from .sampling import draw
+
+    side = trainer.pictures.level(side)
+    out = []
+    for row in range(len(poses.centre)):
+        target = trainer.pictures.levels[side][row]
+        shown = draw(trainer, poses[row : row + 1], side).flatten(1).T  # (P, 3)
+        wanted = target[:, :3] + (1 - target[:, 3:4])
+        error = ((shown - wanted).square() * target[:, 4:]).sum() / (3 * target[:, 4].sum()).clamp_min(1.0)
+        out.append(-10 * torch.log10(error.clamp_min(1e-10)))
+    return torch.stack(out)
+
+
+def confidence(reading: Reading, psnr: Tensor) -> Tensor:
+    """(M,) 0..1: c = p_max exp(-spread / 5 degrees) clamp((PSNR - 15) / 10) (spec A.11)."""
+    return reading.probability * torch.exp(-reading.spread_deg / STEADY_DEG) * ((psnr - 15) / 10).clamp(0, 1)
