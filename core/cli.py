@@ -33,7 +33,7 @@ from .weights import verbs as model_verbs
 
 log = logging.getLogger(__name__)
 
-POSE_METHODS = ("auto", "sfm")
+POSE_METHODS = ("auto", "sfm", "diffusion")
 FORMATS = ("json", "colmap", "blend")
 
 

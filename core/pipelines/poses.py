@@ -28,7 +28,7 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
     """Photos to cameras.
 
     Args:
-        request: inputs are photos or folders; settings method (auto | sfm), cameras, masks, quality, seed.
+        request: inputs are photos or folders; settings method (auto | sfm | diffusion), cameras, masks, quality, seed.
         folder: receives transforms.json, cameras/, points.npz and views/.
         progress: plan and stages are set here.
 
@@ -44,6 +44,10 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
     with progress.stage("cameras"):
         if settings.get("cameras"):
             found = given_cameras(Path(settings["cameras"]), photos)
+        elif settings.get("method") == "diffusion":
+            from ..poses.diffusion import estimate as diffusion  # it brings torch, which the others do without
+
+            found = diffusion.estimate(photos, masks, progress, folder, quality, int(settings.get("seed") or 0))
         else:
             found = estimate(photos, masks, progress, folder, quality, int(settings.get("seed") or 0))
     return report_cameras(photos, found, folder, progress, settings)
@@ -79,6 +83,7 @@ def report_cameras(
         failed=found.failed,
         active_camera=found.cameras[0].name,
         world_from_result=orient(found.cameras, found.cloud) if found.world is None else found.world,
+        field_file="field.safetensors" if (folder / "field.safetensors").is_file() else None,
         points_file="points.npz",
         seed=int(settings.get("seed") or 0),
         settings=dict(settings),
