@@ -45,9 +45,11 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
         if settings.get("cameras"):
             found = given_cameras(Path(settings["cameras"]), photos)
         elif settings.get("method") == "diffusion":
-            from ..poses.diffusion import estimate as diffusion  # it brings torch, which the others do without
+            from ..poses.diffusion.estimate import (
+                estimate as learn,
+            )  # brings torch, which the others do without
 
-            found = diffusion.estimate(photos, masks, progress, folder, quality, int(settings.get("seed") or 0))
+            found = learn(photos, masks, progress, folder, quality, int(settings.get("seed") or 0))
         else:
             found = estimate(photos, masks, progress, folder, quality, int(settings.get("seed") or 0))
     return report_cameras(photos, found, folder, progress, settings)
