@@ -109,7 +109,7 @@ class _Session:
             self.worker.kill(grace_s=0.5)
 
     def _job(self, options: argparse.Namespace, report: Report) -> None:
-        """mesh, poses, candidates, extract, bake."""
+        """mesh, poses, align, candidates, extract, bake."""
         request = _request(options)
         report.inputs = list(request.inputs)
         report.seed, report.device = options.seed, options.device
@@ -227,6 +227,11 @@ def build_parser() -> argparse.ArgumentParser:
         verbs.add_parser("mesh", parents=[common], allow_abbrev=False, help="photos to a textured mesh")
     )
     _add_poses(verbs.add_parser("poses", parents=[common], allow_abbrev=False, help="photos to cameras"))
+    _add_align(
+        verbs.add_parser(
+            "align", parents=[common], allow_abbrev=False, help="one photo's camera, solved against geometry"
+        )
+    )
     _add_candidates(
         verbs.add_parser(
             "candidates",
@@ -298,6 +303,33 @@ def _add_poses(verb: argparse.ArgumentParser) -> None:
         "--format", choices=FORMATS, default="json",
         help="blend: also write cameras.blend; JSON and COLMAP files are in the result in any case",
     )  # fmt: skip
+
+
+def _add_align(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("inputs", nargs="*", metavar="PHOTO", help="one photo")
+    verb.add_argument("--out", required=True, metavar="DIR", help="the result's folder")
+    verb.add_argument(
+        "--geometry",
+        required=True,
+        metavar="FILE",
+        help="what it shows: PLY, OBJ, GLB (turned Z up), or a result's mesh.npz",
+    )
+    verb.add_argument(
+        "--cameras", default="", metavar="FILE",
+        help="NeRF JSON or a result's folder with a rough camera of the photo; none: it is looked for all round",
+    )  # fmt: skip
+    verb.add_argument(
+        "--within",
+        dest="within_deg",
+        type=float,
+        default=80.0,
+        metavar="DEG",
+        help="how wrong the rough camera may be (80)",
+    )
+    verb.add_argument(
+        "--lens", choices=("solve", "keep"), default="solve", help="keep: that of the rough camera"
+    )
+    _add_masks(verb)
 
 
 def _add_photos(verb: argparse.ArgumentParser) -> None:
@@ -390,7 +422,7 @@ def _request(options: argparse.Namespace) -> Request:
             "NO_IMAGE", "There is no picture.", "Name at least one photo, or a folder of photos."
         )
     inputs = tuple(_absolute(path) for path in options.inputs)
-    given = [getattr(options, name, "") for name in ("masks", "matting", "cameras", "onto")]
+    given = [getattr(options, name, "") for name in ("masks", "matting", "cameras", "onto", "geometry")]
     for path in (*inputs, *(_absolute(path) for path in given if path)):
         if not Path(path).exists():
             raise InputError("NOT_FOUND", f"{path} does not exist.", "Check the path.")
@@ -406,13 +438,14 @@ def _request(options: argparse.Namespace) -> Request:
         own = {
             "poses": ("method", "format", "cameras", "masks", "mask_mode"),
             "candidates": ("models", "seeds", "masks", "mask_mode", "matting"),
+            "align": ("geometry", "cameras", "within_deg", "lens", "masks", "mask_mode"),
             "extract": ("resolution", "threshold", "face_budget", "texture_size", "region"),
             "bake": ("onto", "texture_size"),
         }[options.verb]
         settings = shared | {name: getattr(options, name) for name in own}
         settings |= {
             name: _absolute(settings[name])
-            for name in ("masks", "matting", "cameras", "onto")
+            for name in ("masks", "matting", "cameras", "onto", "geometry")
             if name in settings
         }
         if "models" in settings:

@@ -9,11 +9,15 @@ from types import ModuleType
 def _modules() -> list[ModuleType]:
     """Those with operators, in any order."""
     from . import (
+        align_camera,
+        animated_camera,
         cancel_job,
         candidates,
+        estimate_poses,
         image_to_mesh,
         import_result,
         masks,
+        orient,
         photos,
         re_extract,
         region_box,
@@ -25,6 +29,10 @@ def _modules() -> list[ModuleType]:
         photos,
         image_to_mesh,
         candidates,
+        estimate_poses,
+        align_camera,
+        animated_camera,
+        orient,
         cancel_job,
         import_result,
         re_extract,

@@ -49,6 +49,7 @@ def fill_camera(camera: bpy.types.Object, item: SceneCamera, distance: float) ->
     info.reason = item.source.reason
     info.silhouette_iou = item.metrics.get("silhouette_iou", -1.0)
     info.photo_psnr = item.metrics.get("photo_psnr", -1.0)
+    info.reprojection_px = item.metrics.get("reprojection_px", -1.0)
 
 
 def place_camera(camera: bpy.types.Object, root: bpy.types.Object, item: SceneCamera) -> None:
@@ -94,6 +95,32 @@ def read_camera(camera: bpy.types.Object) -> Camera:
     return from_blender(settings, info.photo)
 
 
+def scene_lens(scene: bpy.types.Scene, camera: bpy.types.Object) -> Camera:
+    """Any camera of the scene as it stands, for a picture of the render's size (Blender's `BKE_camera_params`, read)."""
+    data: Any = camera.data
+    render = scene.render
+    scale = render.resolution_percentage / 100.0
+    width, height = max(round(render.resolution_x * scale), 1), max(round(render.resolution_y * scale), 1)
+    across, down = width * render.pixel_aspect_x, height * render.pixel_aspect_y
+    fit = data.sensor_fit
+    if fit == "AUTO":
+        fit = "HORIZONTAL" if across >= down else "VERTICAL"
+        sensor = data.sensor_width
+    else:
+        sensor = data.sensor_width if fit == "HORIZONTAL" else data.sensor_height
+    longer = max(across, down)
+    settings = BlenderCamera(
+        lens=data.lens / sensor * (across if fit == "HORIZONTAL" else down) / longer * data.sensor_width,
+        sensor_width=data.sensor_width,
+        shift_x=0.0,
+        shift_y=0.0,
+        resolution=(width, height),
+        pixel_aspect=(render.pixel_aspect_x, render.pixel_aspect_y),
+        matrix=np.array(camera.matrix_world, np.float64),
+    )
+    return from_blender(settings, camera.name)
+
+
 def read_lens(text: str) -> tuple[Camera, Camera]:
     """(camera of the original photo with its distortion, of its undistorted view) out of `CameraInfo.lens`."""
     lens = json.loads(text)
@@ -101,5 +128,6 @@ def read_lens(text: str) -> tuple[Camera, Camera]:
 
 
 def cameras_of(root: bpy.types.Object) -> list[bpy.types.Object]:
-    """The result's cameras in the order of their names."""
-    return sorted((child for child in root.children if child.type == "CAMERA"), key=lambda item: item.name)
+    """The result's cameras of photos in the order of their names; not one that Animated Camera made of them."""
+    found = (child for child in root.children if child.type == "CAMERA" and camera_info(child).photo)
+    return sorted(found, key=lambda item: item.name)

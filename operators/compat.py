@@ -22,3 +22,28 @@ def hide_uvs(space: Any) -> None:
     """Keep the active mesh's UVs out of an Image Editor. From 4.5 on a switch is there, as they are drawn while painting."""
     if bpy.app.version >= (4, 5, 0):
         space.uv_editor.show_uv = False
+
+
+def curves_of(animated: Any) -> list[Any]:
+    """The F-curves of an object or datablock. From 4.4 on they lie in layers of slots; from 5.0 on nowhere else."""
+    data = animated.animation_data
+    if data is None or data.action is None:
+        return []
+    if bpy.app.version < (4, 4, 0):
+        return list(data.action.fcurves)
+    bags = [strip.channelbag(data.action_slot) for layer in data.action.layers for strip in layer.strips]
+    return [curve for bag in bags if bag is not None for curve in bag.fcurves]
+
+
+def as_point_cloud(cloud: Any) -> bool:
+    """Turn an object of loose vertices, linked to the scene, into a point cloud; before 4.5 it stays what it is."""
+    if bpy.app.version < (4, 5, 0):
+        return False
+    chosen = {
+        "object": cloud,
+        "active_object": cloud,
+        "selected_objects": [cloud],
+        "selected_editable_objects": [cloud],
+    }
+    with bpy.context.temp_override(**chosen):
+        return "FINISHED" in bpy.ops.object.convert(target="POINTCLOUD")

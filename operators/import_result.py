@@ -11,7 +11,8 @@ from bpy.props import BoolProperty, StringProperty
 
 from ..core.errors import InputError, MaquetteError
 from ..core.results import Result, read_result
-from . import candidates, jobs
+from . import align_camera, animated_camera, candidates, jobs
+from .compat import as_point_cloud
 from .presentation import hide_meshes, present
 from .reports import refuse
 from .results import import_result
@@ -58,10 +59,17 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
             result = read_result(folder)
             if result.method == "candidates":
                 return self._take_candidates(context.scene, folder, result)
+            if result.method == "align":
+                return self._take_alignment(context.scene, folder, result)
             imported = import_result(folder, context.scene, name)
         except MaquetteError as error:
             return refuse(self, error)
-        present(context.scene, imported.meshes or [imported.root])
+        shown = imported.meshes or [imported.root]
+        present(context.scene, shown)
+        if not result.objects and imported.meshes:
+            as_point_cloud(imported.meshes[0])
+        if result.settings.get("sequence"):
+            self._animate(context.scene, imported.root)
         if self.job:
             before = self._same_frame(context.scene, imported.root)
             if before is not None:
@@ -78,6 +86,25 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
             jobs.forget(self.job)
         self.report({"INFO"}, f"{count} candidates")
         return {"FINISHED"}
+
+    def _take_alignment(self, scene: bpy.types.Scene, folder: Path, result: Result) -> Outcome:
+        camera = align_camera.take_in(scene, folder, result)
+        if self.job:
+            jobs.forget(self.job)
+        solved = result.cameras[0]
+        told = f"{camera.name}: {solved.source.grade}, {solved.metrics['reprojection_px']:.1f} pixels off"
+        kind = {"INFO"} if solved.source.grade == "good" else {"WARNING"}
+        self.report(kind, f"{told}; {solved.source.reason}" if solved.source.reason else told)
+        return {"FINISHED"}
+
+    def _animate(self, scene: bpy.types.Scene, root: bpy.types.Object) -> None:
+        """The single cameras are there already: where they make no sequence, that is said and nothing is lost."""
+        try:
+            _, frames = animated_camera.animate(root, scene, use_range=True)
+        except MaquetteError as error:
+            self.report({"WARNING"}, f"{error.message} {error.remedy}")
+            return
+        self.report({"INFO"}, animated_camera.told(frames))
 
     def _same_frame(self, scene: bpy.types.Scene, new: bpy.types.Object) -> bpy.types.Object | None:
         """The root of the result whose field or cameras this job was given: wherever that was moved to, the new one belongs."""

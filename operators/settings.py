@@ -131,6 +131,52 @@ class MeshOptions(bpy.types.PropertyGroup):
     )
 
 
+class PoseOptions(bpy.types.PropertyGroup):
+    """Choices of Estimate Poses; photos, masks, quality and device are those of the mesh."""
+
+    method: EnumProperty(
+        name="Method",
+        description="How the cameras are found",
+        items=[
+            ("auto", "Automatic", "What suits the photos; every camera gets a grade"),
+            ("sfm", "Features", "Structure from motion with matched features"),
+        ],
+    )
+    use_sequence: BoolProperty(
+        name="Numbered Sequence",
+        description="The photos are the frames of one take: one camera moves through all of them",
+    )
+
+
+class AlignOptions(bpy.types.PropertyGroup):
+    """Choices of Align Camera."""
+
+    use_selected: BoolProperty(
+        name="Selected Only", description="Match the selected meshes only, not everything that is visible"
+    )
+    use_anywhere: BoolProperty(
+        name="From Anywhere",
+        description="The camera's present place is no hint at all: look from all sides, which takes longer",
+    )
+    lens: EnumProperty(
+        name="Lens",
+        description="What is known of the focal length",
+        items=[
+            ("solve", "Solve", "From the photo's file where it says so, else it is found with the camera"),
+            ("keep", "Keep", "The camera's own focal length is right"),
+        ],
+    )
+    mask_mode: EnumProperty(
+        name="Background",
+        description="Whether the object is told from the photo's background",
+        items=[
+            ("auto", "Remove", "The outline of the object helps to find the camera"),
+            ("alpha", "By Transparency", "Only the photo's own transparency tells the object"),
+            ("none", "Keep", "The geometry is the whole scene: its outline tells nothing"),
+        ],
+    )
+
+
 class PhotoItem(bpy.types.PropertyGroup):
     """One photo of the list."""
 
@@ -156,6 +202,8 @@ class SceneState(bpy.types.PropertyGroup):
     active_camera: IntProperty(name="Camera", description="Camera chosen in the list")
     mesh: PointerProperty(type=MeshOptions)
     candidates: CollectionProperty(type=CandidateItem)
+    poses: PointerProperty(type=PoseOptions)
+    align: PointerProperty(type=AlignOptions)
 
 
 class ResultInfo(bpy.types.PropertyGroup):
@@ -208,6 +256,11 @@ class CameraInfo(bpy.types.PropertyGroup):
     photo_psnr: FloatProperty(
         name="Photo Match",
         description="PSNR between the mesh's render and the photo inside the mask in decibels, -1 unmeasured",
+        default=-1.0,
+    )
+    reprojection_px: FloatProperty(
+        name="Reprojection Error",
+        description="How far matched points or outlines lie from where the photo shows them, in its pixels, -1 unmeasured",
         default=-1.0,
     )
 
@@ -287,7 +340,17 @@ def preferences() -> Any:
     return addon.preferences if addon else None
 
 
-CLASSES = (MeshOptions, PhotoItem, CandidateItem, SceneState, ResultInfo, CameraInfo, MaquettePreferences)
+CLASSES = (
+    MeshOptions,
+    PoseOptions,
+    AlignOptions,
+    PhotoItem,
+    CandidateItem,
+    SceneState,
+    ResultInfo,
+    CameraInfo,
+    MaquettePreferences,
+)
 POINTERS: tuple[tuple[Any, Any], ...] = (
     (bpy.types.Scene, SceneState),
     (bpy.types.Object, ResultInfo),

@@ -8,9 +8,9 @@ from types import ModuleType
 
 def _modules() -> list[ModuleType]:
     """In the order of the sidebar."""
-    from . import drop, engine, images, progress, result
+    from . import cameras, drop, engine, images, progress, result
 
-    return [images, progress, result, engine, drop]
+    return [images, cameras, progress, result, engine, drop]
 
 
 def register() -> None:

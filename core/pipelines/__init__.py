@@ -25,6 +25,7 @@ def _pipeline(module: str) -> Pipeline:
 PIPELINES: dict[str, Pipeline] = {
     "mesh": _pipeline("mesh"),
     "poses": _pipeline("poses"),
+    "align": _pipeline("align"),
     "candidates": _pipeline("candidates"),
     "extract": _pipeline("extract"),
     "bake": _pipeline("bake"),

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The camera of a photo solved against geometry that is there already: render, compare, and step.
+
+First cameras come from the outline's shape and from matched features (`alignment_search`), all of them are brought closer at
+a small size, the best go on, and the last is fitted at the working size (`alignment_steps`).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FailedError
+from ..progress import Progress
+from ..scene_geometry import SceneGeometry
+from ..types import DOUBTFUL, GOOD, Camera
+from .alignment_evidence import SURE, Evidence
+from .alignment_model import Model
+from .alignment_search import Start, by_features, by_outline
+from .alignment_steps import Fitted, FocalPrior, Stage, agreement, fit_stage
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+COARSE = (
+    Stage(side=112, steps=5, reach=14.0, blur=1.5, by_mask=True, surface=False, free_focal=False),
+    Stage(side=112, steps=5, reach=6.0, blur=1.5, by_mask=True, free_focal=False),
+)
+COARSE_UNMASKED = (Stage(side=112, steps=8, reach=7.0, blur=1.5, free_focal=False),)
+MIDDLE = (Stage(side=224, steps=8, reach=8.0, blur=1.5), Stage(side=224, steps=5, reach=5.0, blur=1.0))
+FINE = (
+    Stage(side=400, steps=6, reach=6.0, blur=1.2),
+    Stage(side=800, steps=7, reach=5.0, blur=1.0),
+)
+
+
+@dataclass(frozen=True)
+class AlignmentSettings:
+    """Settings of `align_camera`."""
+
+    within_deg: float = 80.0
+    """How far round the geometry the camera may stand from where the start stands; 180: anywhere."""
+    focal_px: float | None = None
+    """Focal length in pixels of the full-resolution photo where it is known (EXIF); None: the start's is a guess."""
+    focal_sigma: float = 0.3
+    """Uncertainty of the logarithm of the focal length."""
+    starts: int = 12
+    """Outline starts that are followed."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What `align_camera` yields."""
+
+    camera: Camera
+    """In pixels of the photo; grade and reason set."""
+    metrics: dict[str, float]
+    """reprojection_px (of the photo), silhouette_iou where the mask is sure, edges, surface, score, lead over the next best,
+    rotation_sigma_deg, distance_sigma, focal_sigma (shares)."""
+
+
+@dataclass(frozen=True)
+class _Rated:
+    camera: Camera
+    score: float
+    parts: dict[str, float]
+    source: str
+    fitted: Fitted | None = None
+
+
+def align_camera(
+    geometry: SceneGeometry,
+    photo: Evidence,
+    start: Camera,
+    settings: AlignmentSettings | None = None,
+    progress: Progress | None = None,
+) -> Alignment:
+    """Solve rotation, position and focal length of a photo's camera.
+
+    Args:
+        geometry: what the photo shows; the photo may show other things too.
+        photo: at the working size (long side about 800).
+        start: in pixels of the full-resolution photo, without distortion; principal point in the middle of the photo. Its
+            place and direction count as a rough guess, its focal length as a better one.
+        settings: how far to look.
+        progress: told how far it is; asked to cancel.
+
+    Raises:
+        FailedError: ALIGNMENT_FAILED where nothing fits.
+    """
+    settings, progress = settings or AlignmentSettings(), progress or Progress()
+    model = Model(geometry)
+    focal = settings.focal_px or start.fx
+    start = replace(start, fx=focal, fy=focal, cx=start.width / 2, cy=start.height / 2)
+    prior = FocalPrior(focal, settings.focal_sigma, start.width)
+    small = photo.resized(448)
+    outline = by_outline(model, photo.resized(160), start, settings.within_deg, settings.starts, progress)
+    progress.update(0.15)
+    features = by_features(model, small, start, settings.within_deg, 4, progress) if model.has_colours else []
+    progress.update(0.3)
+    given = [Start(start, 0.0, "given")] if _sees(model, start) else []
+    rated = _followed(model, [*features, *outline, *given], photo, prior, progress)
+    if not rated:
+        raise _nothing_fits()
+    best, second = _finalists(model, rated, photo, prior, progress)
+    for stage in FINE:
+        fitted = fit_stage(model, best.camera, photo, stage, prior)
+        best = replace(best, camera=fitted.camera, fitted=fitted)
+    progress.update(0.95)
+    return _graded(model, best, second, photo)
+
+
+def _followed(
+    model: Model, starts: list[Start], photo: Evidence, prior: FocalPrior, progress: Progress
+) -> list[_Rated]:
+    """Every start brought closer at a small size, best first."""
+    rated = []
+    tiny = photo.resized(112)
+    for number, start in enumerate(starts):
+        progress.update(0.3 + 0.35 * number / len(starts))
+        camera = start.camera
+        masked = photo.mask is not None and photo.trust > 0 and start.source != "features"
+        for stage in COARSE if masked else COARSE_UNMASKED:
+            camera = fit_stage(model, camera, photo, stage, prior).camera
+        score, parts = agreement(model, tiny.camera(camera), tiny)
+        log.debug("%s %.2f -> %.3f %s", start.source, start.rank, score, parts)
+        rated.append(_Rated(camera, score, parts, start.source))
+    return sorted((one for one in rated if one.score > 0), key=lambda one: -one.score)
+
+
+def _finalists(
+    model: Model, rated: list[_Rated], photo: Evidence, prior: FocalPrior, progress: Progress
+) -> tuple[_Rated, _Rated | None]:
+    """The best two that differ, after the middle size."""
+    small = photo.resized(224)
+    done: list[_Rated] = []
+    for number, one in enumerate(rated[:4]):
+        progress.update(0.65 + 0.05 * number)
+        camera = one.camera
+        for stage in MIDDLE:
+            camera = fit_stage(model, camera, photo, stage, prior).camera
+        score, parts = agreement(model, small.camera(camera), small)
+        done.append(_Rated(camera, score, parts, one.source))
+    done.sort(key=lambda one: -one.score)
+    best = done[0]
+    other = next((one for one in done[1:] if _differ(model, best.camera, one.camera)), None)
+    return best, other
+
+
+def _sees(model: Model, camera: Camera) -> bool:
+    """Whether the geometry's middle stands before the camera and in its picture, twice the picture's size allowed."""
+    (pixel,), (depth,) = camera.project(model.anchor[None])
+    reach = np.array([camera.width, camera.height])
+    return bool(depth > 0.2 * model.radius and (np.abs(pixel - reach / 2) < reach).all())
+
+
+def _differ(model: Model, one: Camera, other: Camera) -> bool:
+    """Whether they show the geometry from places more than 8 degrees apart."""
+    a, b = one.centre - model.anchor, other.centre - model.anchor
+    cosine = a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12)
+    return bool(cosine < np.cos(np.radians(8.0)))
+
+
+def _nothing_fits() -> FailedError:
+    return FailedError(
+        "ALIGNMENT_FAILED",
+        "No camera was found through which the geometry looks like the photo.",
+        "Turn the camera so that it roughly shows the object as the photo does, or select only the mesh that the photo shows.",
+    )
+
+
+def _graded(model: Model, best: _Rated, second: _Rated | None, photo: Evidence) -> Alignment:
+    """Grade the fit by what is left of it and by how far the next best is behind."""
+    assert best.fitted is not None
+    view = photo.camera(best.camera)
+    score, parts = agreement(model, view, photo)
+    scale = best.camera.width / view.width
+    spread = np.sqrt(np.maximum(np.diag(best.fitted.covariance), 0.0))
+    lead = best.score - second.score if second is not None else 1.0
+    metrics = {
+        "reprojection_px": best.fitted.offset_px * scale,
+        "score": score,
+        "lead": lead,
+        "edges": parts["edges"],
+        "surface": parts["surface"],
+        "rotation_sigma_deg": float(np.degrees(np.linalg.norm(spread[:3]))),
+        "distance_sigma": float(spread[5]),
+        "focal_sigma": float(spread[6]),
+    }
+    if photo.mask is not None and photo.trust == SURE:
+        metrics["silhouette_iou"] = parts["region"]
+    reasons = []
+    if not np.isfinite(best.fitted.offset_px) or best.fitted.offset_px > 1.5:
+        reasons.append("the outline of the geometry does not meet edges of the photo")
+    if photo.mask is not None and photo.trust == SURE and parts["region"] < 0.93:
+        reasons.append(f"the outlines overlap by only {100 * parts['region']:.0f} %")
+    if lead < 0.04:
+        reasons.append("from another side the geometry looks much the same")
+    if spread[5] > 0.05:
+        reasons.append(
+            f"the distance is known to {100 * spread[5]:.0f} % only, because the lens is not known"
+        )
+    camera = replace(best.camera, grade=DOUBTFUL if reasons else GOOD, reason="; ".join(reasons))
+    return Alignment(camera, {name: float(value) for name, value in metrics.items()})
