@@ -60,9 +60,7 @@ class BlendTerms:
 
     def total(self, weights: BlendWeights) -> Tensor:
         """L_density + 10 (L_rgb + L_perceptual)."""
-        perceptual = (
-            self.original_perceptual + weights.reference * weights.colour * self.reference_perceptual
-        )
+        perceptual = self.original_perceptual + weights.reference * weights.colour * self.reference_perceptual
         density = self.original_density + weights.reference_density * self.reference_density
         return weights.density * density + weights.image * (self.original_rgb + perceptual)
 

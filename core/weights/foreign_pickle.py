@@ -88,6 +88,9 @@ INERT_MODULES = (
 )  # fmt: skip
 """Objects beside the weights in published files (trainer's settings, callbacks); they become `Inert`."""
 
+RENDERING_PARTS = ("OSGDecoder", "ImportanceRenderer", "MipRayMarcher2", "RaySampler")
+"""Parts of EG3D that its files hold as plain objects; in networks that were saved again their module has a made-up name."""
+
 SHAPES: Table = {
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): lambda *_: {},
@@ -142,7 +145,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         self._seen.add(f"{module}.{name}")
         if (module, name) in self._table:
             return self._table[module, name]
-        if not f"{module}.".startswith(INERT_MODULES):
+        if not f"{module}.".startswith(INERT_MODULES) and name not in RENDERING_PARTS:
             raise UnsafePickle(f"{module}.{name}")
         return Inert
 
@@ -173,12 +176,41 @@ def read_shapes(file: BinaryIO, seen: set[str] | None = None) -> Any:
 
 
 def plain(content: Any) -> Any:
-    """NVIDIA's objects at the top of a file -> state dictionaries; anything else unchanged."""
-    if isinstance(content, dict):
-        return {
-            name: state_of(value) if isinstance(value, Record) else value for name, value in content.items()
-        }
-    return state_of(content) if isinstance(content, Record) else content
+    """NVIDIA's objects at the top of a file -> state dictionaries, and `ENTRY settings` beside them; anything else unchanged."""
+    if isinstance(content, Record):
+        content = {"G_ema": content}
+    if not isinstance(content, dict):
+        return content
+    found: dict[Any, Any] = {}
+    for name, value in content.items():
+        found[name] = state_of(value) if isinstance(value, Record) else value
+        if isinstance(value, Record):
+            found[f"{name} settings"] = settings_of(value)
+    return found
+
+
+def settings_of(network: Record) -> dict[str, Any]:
+    """What a generator says besides its weights: constructor's and renderer's settings, resolution, axes of the planes."""
+    attributes = vars(network)
+    settings = {
+        "init_kwargs": _simple(attributes.get("_init_kwargs")),
+        "rendering_kwargs": _simple(attributes.get("rendering_kwargs")),
+        "neural_rendering_resolution": _simple(attributes.get("neural_rendering_resolution")),
+    }
+    renderer = (attributes.get("_modules") or {}).get("renderer")
+    axes = getattr(renderer, "plane_axes", None)
+    if hasattr(axes, "tolist"):  # not where only shapes are read
+        settings["plane_axes"] = axes.tolist()
+    return {name: value for name, value in settings.items() if value not in (None, {})}
+
+
+def _simple(value: Any) -> Any:
+    """Numbers, texts and containers of them; anything else becomes None."""
+    if isinstance(value, dict):
+        return {str(name): _simple(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_simple(item) for item in value]
+    return value if isinstance(value, bool | int | float | str) else None
 
 
 def state_of(module: Any) -> dict[str, Any]:

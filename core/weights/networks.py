@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..blending.face_parser import FaceParser
 from ..errors import InputError, MissingError
 from ..models.campari import generator as campari
 from ..models.convonet import network as convonet
 from ..models.depth_anything.model import DepthAnything
 from ..models.dvr import network as dvr
+from ..models.eg3d.encoder import PoseEncoder
+from ..models.eg3d.files import generator_from
 from ..models.giraffe import generator as giraffe
 from ..models.loftr.network import LoFTR, LoFTRConfig
 from ..models.lrm.configuration import read_configuration
@@ -204,6 +207,9 @@ NETWORKS: dict[str, Callable[[Weights, Source], nn.Module]] = {
     "loftr": lambda tensors, _: LoFTR.from_public(tensors, LOFTR),
     "sd_vae": _vae,
     "depth_anything": lambda tensors, source: DepthAnything.from_public(tensors, source.dtype),
+    "eg3d": lambda tensors, source: generator_from(tensors, source.settings, source.path),
+    "eg3d_encoder": lambda tensors, _: PoseEncoder.from_public(tensors),
+    "face_parser": _by_shapes(lambda _, __: FaceParser()),
     "giraffe": _by_shapes(lambda shapes, _: giraffe.Giraffe(giraffe.config_from(shapes))),
     "campari": _by_shapes(_campari),
     "texture_fields": _by_shapes(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from maquette.core.blending.face_parser import FaceParser
 from maquette.core.models.eg3d import cameras
 from maquette.core.models.eg3d.configuration import config_from
 from maquette.core.models.eg3d.encoder import PoseEncoder, encoder_config_from
@@ -69,9 +70,7 @@ def _truncated(model: Eg3d, given: dict[str, Tensor], fixture: Fixture) -> Itera
         yield name, ws[:, rows] if name.startswith("ws") else ws[:, 0]
 
 
-def _planes(
-    model: Eg3d, given: dict[str, Tensor], ws: Tensor, fixture: Fixture
-) -> Iterator[tuple[str, Any]]:
+def _planes(model: Eg3d, given: dict[str, Tensor], ws: Tensor, fixture: Fixture) -> Iterator[tuple[str, Any]]:
     for noise in ("const", "none"):
         planes = model.planes(ws, noise).flatten(1, 2)
         yield f"planes_{noise}_strided32", planes[:, :, ::32, ::32]
@@ -197,9 +196,7 @@ def _super_resolution(model: Eg3d, ws: Tensor, fixture: Fixture) -> Iterator[tup
     ):  # fmt: skip
         c, y, x = np.ogrid[: model.config.plane_features, :side, :side]
         features = float(amplitude) * np.sin(0.37 * (c + 1) + 0.11 * y - 0.07 * x)
-        image = model.superresolution(
-            torch.from_numpy(features).float()[None], ws[:1, -1], noise or "none"
-        )
+        image = model.superresolution(torch.from_numpy(features).float()[None], ws[:1, -1], noise or "none")
         case = f"sr_amp{amplitude}" + (f"_noise{noise}" if noise else "")
         for name, value in _pictures(case, image):
             if name in fixture.expected:
@@ -208,13 +205,14 @@ def _super_resolution(model: Eg3d, ws: Tensor, fixture: Fixture) -> Iterator[tup
 
 def check_cameras(fixture: Fixture) -> Iterator[tuple[str, Any]]:
     expected = fixture.expected
-    yield "lookat", [
-        e | {"cam2world": cameras.look_at(e["h"], e["v"], e["lookat"], e["radius"]).tolist()}
-        for e in expected["lookat"]
-    ]
-    yield "fov", [
-        e | {"K": cameras.intrinsics(cameras.focal_of(e["deg"])).tolist()} for e in expected["fov"]
-    ]
+    yield (
+        "lookat",
+        [
+            e | {"cam2world": cameras.look_at(e["h"], e["v"], e["lookat"], e["radius"]).tolist()}
+            for e in expected["lookat"]
+        ],
+    )
+    yield "fov", [e | {"K": cameras.intrinsics(cameras.focal_of(e["deg"])).tolist()} for e in expected["fov"]]
     yield "face_crop", [_crop(e) for e in expected["face_crop"]]
     yield "deep3d_pose", [_deep3d(e) for e in expected["deep3d_pose"]]
     yield "lm3d_std", cameras.STANDARD_LANDMARKS
@@ -278,11 +276,14 @@ def check_keys(fixture: Fixture) -> Iterator[tuple[str, Any]]:
                 if f"parameters_not_buffers_{name.rsplit('_', 1)[0]}" in tables and "8XDC" in name:
                     own = sorted(key for key, _ in model.named_parameters())
                     listed = tables[f"parameters_not_buffers_{name.rsplit('_', 1)[0]}"]
-                    yield f"parameters_not_buffers_{name.rsplit('_', 1)[0]}", listed if own == sorted(listed) else own
+                    yield (
+                        f"parameters_not_buffers_{name.rsplit('_', 1)[0]}",
+                        listed if own == sorted(listed) else own,
+                    )
             elif "encoder" in name:
                 model = PoseEncoder(encoder_config_from(shapes))
             else:
-                continue
+                model = FaceParser()
         for key, tensor in model.state_dict().items():
             yield f"{name}/{key}", list(tensor.shape)
 

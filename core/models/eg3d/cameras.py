@@ -75,7 +75,9 @@ def label_of(pose: ArrayLike, k: ArrayLike | None = None) -> NDArray[np.float32]
     return np.concatenate([np.asarray(pose).reshape(16), k.reshape(9)]).astype(np.float32)
 
 
-def frontal_label(radius: float = RADIUS, pivot: ArrayLike = (0.0, 0.0, 0.2), focal: float = FOCAL) -> NDArray[np.float32]:
+def frontal_label(
+    radius: float = RADIUS, pivot: ArrayLike = (0.0, 0.0, 0.2), focal: float = FOCAL
+) -> NDArray[np.float32]:
     """(25,) the label on which the published programs condition."""
     return label_of(look_at(math.pi / 2, math.pi / 2, pivot, radius), intrinsics(focal))
 
@@ -88,7 +90,14 @@ def camera_of(label: ArrayLike, side: int, name: str = "view") -> Camera:
     values = np.asarray(label, np.float64)
     k = values[16:25].reshape(3, 3) * side
     return Camera(
-        name, side, side, float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]), values[:16].reshape(4, 4)
+        name,
+        side,
+        side,
+        float(k[0, 0]),
+        float(k[1, 1]),
+        float(k[0, 2]),
+        float(k[1, 2]),
+        values[:16].reshape(4, 4),
     )
 
 
@@ -150,7 +159,9 @@ class FaceCrop:
     """(5, 2) in the square, y upwards."""
 
 
-def face_crop(size: tuple[int, int], landmarks: ArrayLike, side: int = 1024, rescale: float = 300.0) -> FaceCrop:
+def face_crop(
+    size: tuple[int, int], landmarks: ArrayLike, side: int = 1024, rescale: float = 300.0
+) -> FaceCrop:
     """The similarity that takes five landmarks to the mean face's (least squares), as a crop.
 
     EG3D cuts 1024 pixels at rescale 300 and takes the middle 700; the pose network takes 224 at 102.

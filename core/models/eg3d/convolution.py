@@ -48,7 +48,9 @@ class FullyConnected(nn.Module):
         bias: initial value; the modulating layers start at 1.
     """
 
-    def __init__(self, width: int, out: int, rate: float = 1.0, bias: float = 0.0, active: bool = False) -> None:
+    def __init__(
+        self, width: int, out: int, rate: float = 1.0, bias: float = 0.0, active: bool = False
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out, width) / rate)
         self.bias = nn.Parameter(torch.full((out,), bias / rate))

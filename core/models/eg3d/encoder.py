@@ -23,8 +23,6 @@ from .cameras import FOCAL, RADIUS, intrinsics
 from .configuration import widths
 from .convolution import GAIN, SLOPE, FullyConnected, filter_2d, filtered
 
-LAYOUT = KeyLayout(optional=r"resample_filter$")
-
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -57,7 +55,15 @@ class Encoded(NamedTuple):
 class Convolution(nn.Module):
     """Equalised convolution, optional bias and leaky ReLU, optionally halving the side after the filter."""
 
-    def __init__(self, width: int, out: int, size: int, down: bool = False, plain: bool = False, clamp: float | None = None) -> None:
+    def __init__(
+        self,
+        width: int,
+        out: int,
+        size: int,
+        down: bool = False,
+        plain: bool = False,
+        clamp: float | None = None,
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out, width, size, size))
         self.bias = None if plain else nn.Parameter(torch.zeros(out))
@@ -137,7 +143,7 @@ class PoseEncoder(nn.Module):
         """
         with torch.device("meta"):
             network = cls(encoder_config_from({name: tuple(t.shape) for name, t in tensors.items()}, rows))
-        load_public(network, tensors, LAYOUT)
+        load_public(network, tensors, KeyLayout())
         return network
 
     def forward(self, image: Tensor) -> Encoded:

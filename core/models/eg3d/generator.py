@@ -25,7 +25,7 @@ from .rays import Draws
 from .rendering import Rendered, render
 from .synthesis import Noise, SuperResolution, Synthesis
 
-LAYOUT = KeyLayout(optional=r"resample_filter$", ignored=r"^dataset_label_std$")
+LAYOUT = KeyLayout(ignored=r"^dataset_label_std$")
 """The public names are ours. Training leaves the spread of its labels in the file."""
 LEVEL = 10.0
 """Raw density on the surface of the published heads (the project's own advice: 2 to 20)."""
@@ -49,9 +49,7 @@ class Eg3d(nn.Module):
         super().__init__()
         self.config = config = config or Eg3dConfig()
         self.backbone = Backbone(config)
-        self.superresolution = SuperResolution(
-            config.superresolution, config.plane_features, config.w_width
-        )
+        self.superresolution = SuperResolution(config.superresolution, config.plane_features, config.w_width)
         self.decoder = Decoder(config.plane_features, config.decoder_hidden, config.rendering.decoder_lr_mul)
 
     @classmethod
@@ -66,9 +64,7 @@ class Eg3d(nn.Module):
         load_public(network, tensors, LAYOUT)
         return network
 
-    def mapping(
-        self, z: Tensor, label: Tensor, truncation: float = 1.0, cutoff: int | None = None
-    ) -> Tensor:
+    def mapping(self, z: Tensor, label: Tensor, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
         """Latent rows (B, rows, w_width).
 
         Args:
@@ -135,7 +131,12 @@ class Eg3d(nn.Module):
         config = self.config
         (w0, b0), (w1, b1) = self.decoder.matrices()
         decoder = PlaneDecoder(config.plane_features, config.decoder_hidden, 1, 3, "softplus")
-        values = {"layers.0.weight": w0, "layers.0.bias": b0, "layers.2.weight": w1[:4], "layers.2.bias": b1[:4]}
+        values = {
+            "layers.0.weight": w0,
+            "layers.0.bias": b0,
+            "layers.2.weight": w1[:4],
+            "layers.2.bias": b1[:4],
+        }
         decoder.load_state_dict({name: value.detach() for name, value in values.items()})
         rule = TriplaneRule(
             radius=config.rendering.box_warp / 2,

@@ -27,9 +27,7 @@ class Mapping(nn.Module):
         self.layers = len(config.mapping_widths)
         self.register_buffer("w_avg", torch.zeros(config.w_width))
 
-    def forward(
-        self, z: Tensor, label: Tensor, truncation: float = 1.0, cutoff: int | None = None
-    ) -> Tensor:
+    def forward(self, z: Tensor, label: Tensor, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
         """Latent rows.
 
         Args:

@@ -30,7 +30,9 @@ class Decoder(nn.Module):
         for number in (0, 2):
             layer = self.net[number]
             assert isinstance(layer, FullyConnected)
-            found.append((layer.weight * (layer.rate / layer.weight.shape[1] ** 0.5), layer.bias * layer.rate))
+            found.append(
+                (layer.weight * (layer.rate / layer.weight.shape[1] ** 0.5), layer.bias * layer.rate)
+            )
         return found
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +70,9 @@ class PlaneSampler:
     def __call__(self, points: Tensor) -> Tensor:
         """points (N, 3) -> (N, C)."""
         width = self.size + 2
-        texels = ((points * self.scale + 1.0) * self.size + 1.0) / 2  # where texel k has its centre at k, the ring at 0
+        texels = (
+            (points * self.scale + 1.0) * self.size + 1.0
+        ) / 2  # where texel k has its centre at k, the ring at 0
         texels = texels.clamp(0.0, self.size + 1.0)
         first = texels.detach().floor().clamp_max(self.size)
         part = texels - first  # (N, 3)

@@ -26,7 +26,9 @@ class Draws(NamedTuple):
     """(B, R, F) in 0..1."""
 
     @classmethod
-    def random(cls, config: RenderingConfig, batch: int, rays: int, generator: torch.Generator | None = None) -> Draws:
+    def random(
+        cls, config: RenderingConfig, batch: int, rays: int, generator: torch.Generator | None = None
+    ) -> Draws:
         """As the original draws them."""
         sizes = (config.depth_resolution, config.depth_resolution_importance)
         return cls(*(torch.rand(batch, rays, size, generator=generator) for size in sizes))
@@ -99,7 +101,8 @@ def interval_weights(sigma: Tensor, depths: Tensor) -> Tensor:
         (..., S - 1); the sum is the opacity.
     """
     density = F.softplus((sigma[..., 1:] + sigma[..., :-1]) / 2 - 1.0)
-    alpha = -torch.expm1(-density * (depths[..., 1:] - depths[..., :-1]))
+    # Not expm1: where next to nothing lies, the depth is a quotient of two such roundings, and has to equal the original's.
+    alpha = 1.0 - torch.exp(-density * (depths[..., 1:] - depths[..., :-1]))
     clear = torch.cumprod(1.0 - alpha + 1e-10, -1)
     return alpha * torch.cat([torch.ones_like(clear[..., :1]), clear[..., :-1]], -1)
 

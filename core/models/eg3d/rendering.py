@@ -89,7 +89,12 @@ def warped(query: Query, warp: Tensor) -> Query:
 
 
 def _march(
-    query: Query, origins: Tensor, directions: Tensor, depths: Tensor, quantiles: Tensor, config: RenderingConfig
+    query: Query,
+    origins: Tensor,
+    directions: Tensor,
+    depths: Tensor,
+    quantiles: Tensor,
+    config: RenderingConfig,
 ) -> tuple[Tensor, ...]:
     """Rays (N, 3), coarse depths (N, D), quantiles (N, F) -> features (N, C), depth (N, 1), opacity (N, 1),
     raw densities (N, D), least and greatest depth (N, 2).

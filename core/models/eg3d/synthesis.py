@@ -118,7 +118,9 @@ class Synthesis(nn.Module):
             )
             self.add_module(f"b{side}", block)
 
-    def forward(self, ws: Tensor, noise: Noise = "const", stages: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+    def forward(
+        self, ws: Tensor, noise: Noise = "const", stages: list[tuple[Tensor, Tensor]] | None = None
+    ) -> Tensor:
         """ws (B, rows, w_width) -> (B, 3 C, S, S). `stages` receives (x, picture) after every block."""
         x = image = None
         for level, side in enumerate(self.sides):

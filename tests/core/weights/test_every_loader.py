@@ -15,11 +15,16 @@ from typing import Any
 
 import pytest
 import torch
-from maquette.core.errors import InputError, MissingError
+from maquette.core.blending.face_parser import FaceParser
+from maquette.core.errors import InputError
 from maquette.core.models.campari import generator as campari
 from maquette.core.models.depth_anything import model as depth_anything
 from maquette.core.models.depth_anything.backbone import BackboneConfig
 from maquette.core.models.dvr.network import DvrConfig, DvrNetwork
+from maquette.core.models.eg3d.configuration import Eg3dConfig, SuperResolutionConfig
+from maquette.core.models.eg3d.encoder import EncoderConfig as PoseEncoderConfig
+from maquette.core.models.eg3d.encoder import PoseEncoder
+from maquette.core.models.eg3d.generator import Eg3d
 from maquette.core.models.giraffe import generator as giraffe
 from maquette.core.models.loftr.network import LoFTR, LoFTRConfig
 from maquette.core.models.lrm.openlrm import OpenLRM, OpenLRMConfig, layout_of
@@ -72,6 +77,10 @@ LOFTR = LoFTRConfig(16, (16, 24, 32), ("self", "cross"), coarse_heads=4, fine_he
 SPARSENEUS = SparseNeuSConfig(
     (8, 8, 8), pyramid=(4, 8, 8), compressed=4, latent=4, sparse=(8, 8, 8), hidden=16
 )
+EG3D = Eg3dConfig(
+    8, 12, embed_width=6, mapping_widths=(10, 12), channels=(8, 8, 4), plane_features=5, decoder_hidden=7,
+    superresolution=SuperResolutionConfig(64, (False, True), (6, 4), own_filter=True),
+)  # fmt: skip
 DEPTH = depth_anything.DepthAnythingConfig(BackboneConfig(width=48, heads=2), (8, 8, 8, 8), 8)
 FLOW = FlowConfig(
     VelocityConfig(16, 8),
@@ -152,6 +161,9 @@ SYSTEMS: dict[str, Callable[[], State]] = {
     "sd_vae": ours(lambda: SDVae(VAE)),
     "sd_vae diffusers": lambda: public(lambda: SDVae(VAE), vae_layouts.diffusers(2).public_shapes),
     "sd_vae in a checkpoint": lambda: _prefixed(SYSTEMS["sd_vae"](), "first_stage_model."),
+    "eg3d": ours(lambda: Eg3d(EG3D)),
+    "eg3d_encoder": ours(lambda: PoseEncoder(PoseEncoderConfig(16, (8, 8, 4), 24))),
+    "face_parser": ours(FaceParser),
     "giraffe": ours(lambda: giraffe.Giraffe(giraffe.PUBLISHED["256res/clevr2345_256"])),
     "campari": ours(lambda: campari.Campari(campari.PUBLISHED["cats"])),
     "texture_fields": ours(lambda: TextureField(TextureFieldConfig(16, 8, 16, 5, 16, image=False))),
@@ -302,7 +314,7 @@ def test_names_and_shapes_alone_tell_the_same(case: str, tmp_path: Path) -> None
 
 
 def test_all_systems_are_here() -> None:
-    assert {layout_of_case(case) for case in SYSTEMS} | {"eg3d"} == NAMES
+    assert {layout_of_case(case) for case in SYSTEMS} == NAMES
 
 
 @pytest.mark.parametrize("case", ["triposr", "onet"])
@@ -481,10 +493,9 @@ def test_generators_of_nvidia_are_read_without_their_source(
         k: tuple(t.shape) for k, t in expected.items()
     }
     assert recognise(shapes, tmp_path) == "eg3d"
-    if "eg3d" not in networks.NETWORKS:
-        with pytest.raises(MissingError) as caught:
-            load_network(tmp_path / "net.pkl")
-        assert caught.value.code == "NETWORK_MISSING"
+    with pytest.raises(InputError) as caught:  # recognised, but this one lacks most of its weights
+        load_network(tmp_path / "net.pkl")
+    assert caught.value.code == "WEIGHTS_MISMATCH"
     assert not (tmp_path / "hostile_ran").exists()
     data = (tmp_path / "net.pkl").read_bytes()
     (tmp_path / "half.pkl").write_bytes(data[: len(data) // 2])
