@@ -35,8 +35,15 @@ class Poses:
         return Poses(self.rotation.detach(), self.centre.detach())
 
     def moved(self, step: Tensor) -> Poses:
-        """step (..., 6): the camera turned by an axis-angle in its own frame, then shifted by the rest in the world's."""
-        return Poses(self.rotation @ rotation_of(step[..., :3]), self.centre + step[..., 3:])
+        """step (..., 6): carried around the origin by an axis-angle, then shifted along the camera's own axes by the rest.
+
+        Around an object the first three change the side that is seen and the others where it stands in the picture: numbers
+        that can be found independently, where a camera's own turn and shift nearly undo each other.
+        """
+        turn = rotation_of(step[..., :3])
+        rotation = turn @ self.rotation
+        centre = (turn @ self.centre[..., None] + rotation @ step[..., 3:, None])[..., 0]
+        return Poses(rotation, centre)
 
     def angle_to(self, other: Poses) -> Tensor:
         """(...) geodesic distance of the rotations, radians; not differentiable at 0."""

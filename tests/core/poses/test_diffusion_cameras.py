@@ -92,9 +92,12 @@ def test_gradient_at_the_identity_is_finite() -> None:
     assert raw.grad is not None and torch.isfinite(raw.grad).all() and raw.grad[0, :3].abs().max() > 0.1
 
 
-def test_moves_turn_in_the_cameras_own_frame() -> None:
+def test_moves_go_around_the_origin_and_along_the_cameras_axes() -> None:
     poses = looking_at_origin(torch.tensor([0.7]), torch.tensor([0.4]), 4.0)
-    turned = poses.moved(torch.tensor([[0.0, 0.0, 0.2, 1.0, 2.0, 3.0]]))
-    assert torch.allclose(turned.rotation[0, :, 2], poses.rotation[0, :, 2], atol=1e-6)  # the optical axis stays
-    assert torch.allclose(turned.centre, poses.centre + torch.tensor([1.0, 2.0, 3.0]))
-    assert math.isclose(float(Poses.angle_to(poses, turned)), 0.2, abs_tol=1e-4)
+    around = poses.moved(torch.tensor([[0.0, 0.0, 0.2, 0.0, 0.0, 0.0]]))
+    wanted = looking_at_origin(torch.tensor([0.9]), torch.tensor([0.4]), 4.0)
+    assert torch.allclose(around.rotation, wanted.rotation, atol=1e-6)
+    assert torch.allclose(around.centre, wanted.centre, atol=1e-5)
+    assert math.isclose(float(Poses.angle_to(poses, around)), 0.2, abs_tol=1e-4)
+    nearer = poses.moved(torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 1.0]]))
+    assert torch.allclose(nearer.centre, 0.75 * poses.centre, atol=1e-5)
