@@ -161,3 +161,40 @@ def write_ball(folder: Path, core, rings=96, texture=256, photos=True, distortio
         ),
     )  # fmt: skip
     return folder
+
+
+def take_cameras(types, frames, size=(64, 48)):
+    """A full circle and more round the ball, one lens a frame, hand-held; frame 0 stands at angle 0."""
+    return [
+        types.Camera(
+            name=f"shot_{frame:03d}.jpg", width=size[0], height=size[1], fx=60.0 + 0.5 * frame, fy=60.0 + 0.5 * frame,
+            cx=size[0] / 2 + 0.1 * frame, cy=size[1] / 2, reason="few matches" if frame == 4 else "",
+            cam_to_world=look_at(3.5 * np.array([np.cos(0.5 * frame), np.sin(0.5 * frame), 0.3]), turn=0.01 * frame),
+            grade="doubtful" if frame == 4 else "good",
+        )
+        for frame in frames
+    ]  # fmt: skip
+
+
+def write_take(folder: Path, core, frames) -> Path:
+    """A result of Estimate Poses: cameras of a numbered sequence and points, no mesh."""
+    types, results = core("core.types"), core("core.results")
+    (folder / "views").mkdir(parents=True, exist_ok=True)
+    cameras = []
+    for view in take_cameras(types, frames):
+        image = f"views/{Path(view.name).stem}.png"
+        write_png(folder / image, np.full((view.height, view.width, 3), 0.5))
+        metrics = {"reprojection_px": 0.4}
+        cameras.append(results.SceneCamera(view, view, image, f"/photos/{view.name}", metrics))
+    floor = np.random.default_rng(0).uniform(-2, 2, (400, 3)) * [1, 1, 0.002] - [0, 0, 1]
+    points = np.concatenate([floor, RADIUS * ball_mesh(types, 8).vertices]).astype(np.float32)
+    np.savez(folder / "points.npz", points=points, colors=np.full((len(points), 3), 128, np.uint8))
+    results.write_scene(
+        folder,
+        results.Result(
+            name="Take", method="sfm", cameras=cameras, failed={"shot_003.jpg": "shares too little with the rest"},
+            active_camera=cameras[0].source.name, world_from_result=world_from_ball(), points_file="points.npz",
+            metrics={"grade": "A", "registered": len(cameras)},
+        ),
+    )  # fmt: skip
+    return folder

@@ -67,6 +67,35 @@ def candidates(request, folder, progress):
     return result
 
 
+def poses(request, folder, progress):
+    """The prepared take."""
+    from maquette.core import results
+
+    prepared = Path(os.environ["MAQUETTE_TEST_TAKE"])
+    shutil.copytree(prepared, folder, dirs_exist_ok=True)
+    result = results.read_result(prepared)
+    result.settings = request.settings
+    return result
+
+
+def align(request, folder, progress):
+    """The camera that MAQUETTE_TEST_CAMERA holds; the geometry has to be readable."""
+    import json
+
+    from maquette.core import results, scene_geometry
+
+    geometry = scene_geometry.read(Path(request.settings["geometry"]))
+    camera = results.camera_from_json(json.loads(os.environ["MAQUETTE_TEST_CAMERA"]))
+    (folder / "views").mkdir()
+    shutil.copy(request.inputs[0], folder / "views" / "photo.png")
+    item = results.SceneCamera(camera, camera, "views/photo.png", request.inputs[0], {"reprojection_px": 0.7})
+    result = results.Result("Alignment", "align", cameras=[item], settings=request.settings)
+    result.metrics = {"distance": 4.0, "faces": len(geometry.faces)}
+    return result
+
+
+VERBS = {"mesh": mesh, "extract": extract, "candidates": candidates, "poses": poses, "align": align}
+
 if __name__ == "__main__":
     bootstrap = Path(__file__).resolve().parents[2] / "core" / "jobs" / "bootstrap.py"
     if not bootstrap.is_file():  # beside an installed add-on: told where that is
@@ -74,4 +103,4 @@ if __name__ == "__main__":
     runpy.run_path(str(bootstrap))["load_package"]()
     from maquette.core.jobs import worker
 
-    sys.exit(worker.main(sys.argv[2:], {"mesh": mesh, "extract": extract, "candidates": candidates}))
+    sys.exit(worker.main(sys.argv[2:], VERBS))
