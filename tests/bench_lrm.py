@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The bundled one-picture model on the nine test meshes: `python -m tests.bench_lrm --records FOLDER --out FOLDER`.
 
-Each mesh of `../shared/data/meshes` is pictured at 30 degrees azimuth and 20 degrees elevation, reconstructed, stood up
+With `--held N` instead on N validation objects of the packs: by that recipes and checkpoints are chosen. Each mesh of `../shared/data/meshes` is pictured at 30 degrees azimuth and 20 degrees elevation, reconstructed, stood up
 by the stance that the network sees, and scored by `../shared/tools/mesh_score.py` (turns about the vertical, scale, ICP).
 Three baselines get the same pictures and score: the silhouette inflated (stood up by the true elevation), the mean
 training shape, and the training object whose picture is nearest. PSNR and IoU are of eight other views in the known
@@ -15,8 +15,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +24,19 @@ import torch
 import trimesh
 from maquette.core.models.lrm.object_lrm import SIDE, ObjectLRM, Stance, crop_picture, upright
 from maquette.core.surface.extract import ExtractSettings, extract_surface
+from maquette.core.types import Camera
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt, map_coordinates, zoom
 from skimage.measure import marching_cubes
 
 from training.object_lrm.dataset import Records
-from training.object_lrm.objects import ColouredMesh, pack_objects, unit_box
-from training.object_lrm.records import Draw, corner_normals, framed_camera, picture
+from training.object_lrm.objects import ColouredMesh, family, held_out, pack_objects, unit_box
+from training.object_lrm.records import Draw, corner_normals, framed_camera, layers, picture
 
 SHARED = Path(__file__).parents[2] / "shared"
 WEIGHTS = Path(__file__).parents[1] / "core/weights/object_lrm/object_lrm.safetensors"
+PACKS = SHARED / "training_packs/cc0_objects"
 DRAW = Draw(30, 20)
 GRID = 64
 Z_UP, Y_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]), np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -107,7 +109,7 @@ def reconstructed(
 ) -> tuple[Found, Found, Stance]:
     """Picture -> object standing upright, and the same in the field's own frame."""
     with torch.inference_mode():
-        field, stance = model.field(crop_picture(rgba))
+        field, stance = model.field(rgba)
         mesh = extract_surface(field, ExtractSettings(resolution=resolution))
         colours = field.appearance(torch.from_numpy(mesh.vertices)).numpy()
     vertices, faces = mesh.vertices.astype(float), mesh.faces.astype(np.int64)
@@ -126,32 +128,42 @@ def inflated(rgba: NDArray[np.uint8]) -> Found:
     return Found(found.vertices @ upright(Stance(np.array([0, -np.sin(e), np.cos(e)]), 0.3)).T, found.faces)
 
 
-def mean_shape(records: Records) -> Found:
+def mean_shape(meshes: list[ColouredMesh]) -> Found:
     """Share of the training objects that are solid, cut where its volume is their mean volume; standing, front -y."""
-    inside, seen = np.zeros((24, 24, 24)), np.full((24, 24, 24), 1e-9)
-    for shard in records.shards["packs"].values():
-        half = shard["free"].shape[1] // 2  # the second half is uniform in a cube of side 1.9
-        points, solid = (
-            shard["free"][:, half:].reshape(-1, 3).astype(float),
-            shard["free_distance"][:, half:].ravel() < 0,
-        )
-        cell = np.floor((points + 0.6) / 1.2 * 24).astype(int)
-        keep = ((cell >= 0) & (cell < 24)).all(1)
-        np.add.at(seen, tuple(cell[keep].T), 1)
-        np.add.at(inside, tuple(cell[keep & solid].T), 1)
-    share = zoom(inside / seen, 2, order=1)
-    return surfaced(share, float(np.quantile(share, 1 - (inside / seen).mean())))
+    total = np.zeros((24, 24, 24))
+    for mesh in meshes:
+        total += solid_cells(mesh, 24)
+    share = zoom(total / len(meshes), 2, order=1)
+    return surfaced(share, float(np.quantile(share, 1 - total.mean() / len(meshes))))
+
+
+def solid_cells(mesh: ColouredMesh, count: int) -> NDArray[np.bool_]:
+    """(count,)^3, x y z over -0.6..0.6: cells between the first and the last surface as seen along each of three axes."""
+    solid = np.ones((count,) * 3, bool)
+    middles = ((np.arange(count) + 0.5) / count - 0.5) * 1.2
+    for axis in range(3):
+        order = [(axis + 1) % 3, (axis + 2) % 3, axis]
+        turned = replace(mesh, vertices=np.ascontiguousarray(mesh.vertices[:, order]))
+        pose, far = np.eye(4), 100.0
+        pose[2, 3] = -far
+        camera = Camera("", count, count, *(2 * [far * count / 1.2]), *(2 * [count / 2]), pose)
+        first, last, _ = layers(turned, camera)
+        between = (middles > first[..., None] - far) & (
+            middles < last[..., None] - far
+        )  # rows: second, columns: first
+        solid &= np.transpose(between, np.argsort([order[1], order[0], axis]))
+    return solid
 
 
 def nearest_object(rgba: NDArray[np.uint8], records: Records, packs: dict[str, ColouredMesh]) -> Found:
     """The training object with the nearest picture: L2 of the 24 x 24 premultiplied RGBA crop."""
     wanted = _small((crop_picture(rgba).permute(1, 2, 0).numpy() * 255)[None])
     best = (np.inf, "")
-    for shard in records.shards["packs"].values():
+    for shard in records.shards["packs0"].values():
         for record in shard:
             gap = float(((_small(record["pictures"]) - wanted) ** 2).mean((1, 2, 3)).min())
             best = min(best, (gap, record["name"].decode()))
-    mesh = next(mesh for name, mesh in packs.items() if name[:64] == best[1])
+    mesh = packs[best[1]]
     return Found(mesh.vertices.astype(float), mesh.faces)
 
 
@@ -196,18 +208,37 @@ def other_views(mesh: ColouredMesh, found: Found) -> tuple[float, float, NDArray
     return float(np.mean(psnr)), float(np.mean(iou)), (np.concatenate(strip, 1) * 255).astype(np.uint8)
 
 
+def test_meshes() -> Iterator[tuple[Path, ColouredMesh]]:
+    """The nine, with their files."""
+    for path in sorted((SHARED / "data/meshes").glob("*.*")):
+        yield path, load_mesh(path)
+
+
+def held_objects(count: int, out: Path) -> Iterator[tuple[Path, ColouredMesh]]:
+    """So many of the packs' held-out families, no two of one family; written to files for `mesh_score.py`."""
+    held = {family(mesh.name): mesh for mesh in pack_objects(PACKS) if held_out(mesh.name)}
+    for number in np.random.default_rng(0).permutation(len(held))[:count]:
+        mesh = list(held.values())[number]
+        path = out / f"held_{number}.ply"
+        trimesh.Trimesh(mesh.vertices @ Y_UP.T, mesh.faces, process=False).export(path)
+        yield path, mesh
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--weights", type=Path, default=WEIGHTS)
     arguments.add_argument("--records", type=Path, help="training records: also score the three baselines")
     arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument(
+        "--held", type=int, default=0, help="validation objects, in place of the test meshes"
+    )
     options = arguments.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     methods: dict[str, Callable[[NDArray[np.uint8]], Found]] = {}
     if options.records:
-        records = Records(options.records, "packs")
-        packs = {mesh.name: mesh for mesh in pack_objects(SHARED / "training_packs/cc0_objects")}
-        mean = mean_shape(records)
+        records = Records(options.records, "packs0")
+        packs = {mesh.name: mesh for mesh in pack_objects(PACKS)}
+        mean = mean_shape([mesh for mesh in packs.values() if not held_out(mesh.name)])
         methods = {
             "inflated": inflated,
             "mean shape": lambda _: mean,
@@ -216,8 +247,7 @@ def main() -> None:
     model = ObjectLRM.from_file(options.weights) if options.weights.exists() else None
     table: dict[str, dict[str, dict[str, float]]] = {}
     strips = []
-    for path in sorted((SHARED / "data/meshes").glob("*.*")):
-        mesh = load_mesh(path)
+    for path, mesh in held_objects(options.held, options.out) if options.held else test_meshes():
         camera, *_ = framed_camera(mesh.vertices, DRAW, side=384)
         rgba = picture(mesh, corner_normals(mesh), camera, np.random.default_rng(0))
         if model is not None:

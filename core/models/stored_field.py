@@ -32,6 +32,10 @@ def load_field(path: Path) -> Field:
             from ..fields.sparse_grid import SparseGrid
 
             return SparseGrid.load(path)
+        if kind == "depth_layers":
+            from ..fields.depth_layers import DepthLayers
+
+            return DepthLayers.load(path)
         if kind == "triplane":
             from ..fields.triplane import TriplaneField
 

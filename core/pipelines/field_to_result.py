@@ -15,6 +15,7 @@ from PIL import Image
 
 from ..cameras.photo_frame import to_view
 from ..errors import FailedError
+from ..fields.depth_layers import DepthLayers
 from ..fields.field import Field
 from ..fields.lattice_colours import LatticeColours
 from ..fields.triplane import TriplaneField
@@ -55,7 +56,9 @@ class Surfaced:
 def usual_resolution(field: Field, quality: str) -> int:
     """Cells along the box's longest side when the artist does not say."""
     usual = RESOLUTION[quality]
-    return min(usual, CELLS_PER_TEXEL * field.planes.shape[-1]) if isinstance(field, TriplaneField) else usual
+    if isinstance(field, TriplaneField):
+        return min(usual, CELLS_PER_TEXEL * field.planes.shape[-1])
+    return min(usual, field.layers.shape[-1]) if isinstance(field, DepthLayers) else usual
 
 
 def texture_colours(field: Field) -> Field:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..cameras.orbit import centred
 from ..errors import FailedError
 from ..fields.cut import CutField
+from ..fields.depth_layers import DepthLayers
 from ..fields.field import Field
 from ..fields.triplane import TriplaneField
 from ..fit.bounds import region_cube
@@ -25,7 +26,7 @@ from ..images.matting import matted
 from ..images.single_mask import check_size, checked, object_mask
 from ..jobs.request import Request
 from ..models.lrm.one_picture import Reconstruction, framing_of, reconstruct
-from ..poses.silhouette_camera import SilhouetteFit, SilhouetteSettings, fit_camera
+from ..poses.silhouette_camera import SilhouetteFit, SilhouetteSettings, fit_camera, overlap
 from ..progress import Progress
 from ..results import Result
 from ..settings import MeshSettings
@@ -53,6 +54,8 @@ DRAFT = 64
 TIED = SilhouetteSettings(sigma_azimuth=4.0, sigma_elevation=6.0, sigma_roll=4.0)
 """All these models make the object as the picture's camera sees it, so its direction is nearly known; its distance and lens
 are what they fix beforehand and what has to be solved."""
+EXACT_OVERLAP = 0.975
+"""A model whose own camera covers the mask so well has nothing to gain from another."""
 GOOD_OVERLAP = 0.9
 """A camera with less is doubtful."""
 STEPS = {"draft": 0, "normal": 45, "high": 90}
@@ -151,7 +154,7 @@ def masked_picture(photo: Photo, settings: MeshSettings, progress: Progress) -> 
     return Picture(photo, rgb, object_mask(photo.name, rgb, alpha, progress, settings.mask_mode))
 
 
-def draft_mesh(field: TriplaneField, progress: Progress) -> Mesh:
+def draft_mesh(field: Field, progress: Progress) -> Mesh:
     """A coarse mesh.
 
     Raises:
@@ -172,17 +175,25 @@ def draft_mesh(field: TriplaneField, progress: Progress) -> Mesh:
 def _line_up(draft: Mesh, picture: Picture, start: Camera, progress: Progress) -> SilhouetteFit:
     """The camera of the working picture, its principal point in the middle as in photos."""
     anchor = 0.5 * (draft.vertices.min(0).astype(np.float64) + draft.vertices.max(0))
-    fit = fit_camera(draft.vertices, draft.faces, picture.mask, centred(start, anchor), TIED, progress)
+    own = centred(start, anchor)
+    covered = overlap(draft.vertices, draft.faces, picture.mask, own)
+    if covered >= EXACT_OVERLAP:
+        return SilhouetteFit(own, covered, covered, (0.0, 0.0, 0.0))
+    fit = fit_camera(draft.vertices, draft.faces, picture.mask, own, TIED, progress)
     log.info("silhouette %.3f, model's own camera %.3f, turned %s", fit.iou, fit.start_iou, fit.turned_deg)
     return fit
 
 
 def _refined(
-    field: TriplaneField, fit: SilhouetteFit, picture: Picture, settings: MeshSettings, progress: Progress
-) -> tuple[TriplaneField, SilhouetteFit]:
-    """The field with the picture's outline, and the camera once more for what it holds now."""
+    field: TriplaneField | DepthLayers,
+    fit: SilhouetteFit,
+    picture: Picture,
+    settings: MeshSettings,
+    progress: Progress,
+) -> tuple[Field, SilhouetteFit]:
+    """The field with the picture's outline, and the camera once more for what it holds now; layers have that outline anyway."""
     effort = RefinementSettings(steps=STEPS[settings.quality], seed=settings.seed)
-    if not effort.steps:
+    if isinstance(field, DepthLayers) or not effort.steps:
         return field, fit
     with progress.stage("refine"):
         field = refine_to_mask(field, fit.camera, picture.mask, effort, progress)
@@ -216,7 +227,7 @@ def _forget_points(result: Result, folder: Path) -> None:
     result.points_file = None
 
 
-def _cut(field: TriplaneField, made: Reconstruction, draft: Mesh, settings: MeshSettings) -> Field:
+def _cut(field: Field, made: Reconstruction, draft: Mesh, settings: MeshSettings) -> Field:
     """The field cut to the artist's box, which stands in the world of the result."""
     if not settings.region:
         return field

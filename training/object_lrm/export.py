@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose the level on the validation objects and write the weights: `python -m training.object_lrm.export`.
+"""Write the weights of a checkpoint: `python -m training.object_lrm.export --checkpoint FILE --data FOLDER --out FILE`.
 
-The moving average of the weights, half precision, with configuration, licence and the checkpoint's step as metadata.
+The moving average of the weights, half precision, with configuration, licence, the checkpoint's step and its scores on the
+validation objects as metadata.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,9 +17,6 @@ from safetensors.torch import save_file
 
 from .dataset import Records
 from .validate import validate
-
-LEVELS = (-1.0, -0.7, -0.4, -0.2, 0.0)
-"""Logits of being inside that are tried as the surface."""
 
 
 def main() -> None:
@@ -32,20 +28,16 @@ def main() -> None:
     state = torch.load(options.checkpoint, map_location="cpu", weights_only=True)
     model = ObjectLRM().eval()
     model.load_state_dict(state["average"])
-    held = Records(options.data, "validation")
-    scores = {level: validate(model, held, count=128, level=level, view=1) for level in LEVELS}
-    for level, row in scores.items():
-        print(level, row)
-    best = max(scores, key=lambda level: scores[level]["f10"])
-    write(model, best, options.out, {"step": str(state["step"]), "validation": json.dumps(scores[best])})
+    scores = validate(model, Records(options.data, "validation"), view=1)
+    print(scores)
+    write(model, options.out, {"step": str(state["step"]), "validation": json.dumps(scores)})
 
 
-def write(model: ObjectLRM, level: float, path: Path, about: dict[str, str]) -> None:
-    """`ObjectLRM.from_file` reads it; `level` is the logit of the surface."""
-    config = replace(model.config, level=math.exp(level))
+def write(model: ObjectLRM, path: Path, about: dict[str, str]) -> None:
+    """`ObjectLRM.from_file` reads it."""
     tensors = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, about | {"config": config_text(config), "licence": "CC0-1.0"})
+    save_file(tensors, path, about | {"config": config_text(model.config), "licence": "CC0-1.0"})
 
 
 if __name__ == "__main__":

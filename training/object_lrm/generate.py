@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write training records: `python -m training.object_lrm.generate --packs FOLDER --out FOLDER`.
 
-Packs first, mixed, then procedural objects without end (`--procedural N`). Shards appear under their final name only
-when complete; a second start goes on where the first stopped. Everything follows from `--seed`.
+Rounds of packs (other pictures each time) and of procedural objects (other objects each time) take turns, `--rounds` of
+them. Shards appear under their final name only when complete; a second start goes on where the first stopped.
+Everything follows from `--seed`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--packs", type=Path, required=True, help="folder cc0_objects")
     arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument("--procedural", type=int, default=3000)
+    arguments.add_argument("--rounds", type=int, default=4)
+    arguments.add_argument("--procedural", type=int, default=4000, help="objects in a round")
     arguments.add_argument("--seed", type=int, default=0)
     options = arguments.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -38,14 +40,16 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     packs = list(pack_objects(options.packs))
     order = np.random.default_rng(options.seed).permutation(len(packs))
-    split = {
-        "validation": [i for i in order if held_out(packs[i].name)],
-        "packs": [i for i in order if not held_out(packs[i].name)],
-    }
-    for kind, indices in split.items():
-        write_shards(options.out, kind, [partial(packs.__getitem__, i) for i in indices], options.seed)
-    seeds = range(options.procedural)
-    write_shards(options.out, "procedural", [partial(procedural_object, i) for i in seeds], options.seed)
+    held = [partial(packs.__getitem__, i) for i in order if held_out(packs[i].name)]
+    train = [partial(packs.__getitem__, i) for i in order if not held_out(packs[i].name)]
+    write_shards(options.out, "validation", held, options.seed)
+    for number in range(options.rounds):
+        seed, seeds = (
+            options.seed + number,
+            range(number * options.procedural, (number + 1) * options.procedural),
+        )
+        write_shards(options.out, f"packs{number}", train, seed)
+        write_shards(options.out, f"procedural{number}", [partial(procedural_object, i) for i in seeds], seed)
 
 
 def write_shards(out: Path, kind: str, objects: Sequence[Callable[[], ColouredMesh]], seed: int) -> None:

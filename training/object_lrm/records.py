@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One training record per object: lit pictures with their cameras, points with signed distances, surface points with colours.
+"""One training record per object: lit pictures, and what lies behind each of their pixels.
 
-Meshes of the packs are open and made of overlapping parts, so inside and outside come from looking: a point is outside
-when some of 30 depth pictures sees past it through the front of a face or to the background; everything else is inside.
-Distances are to the surface that those pictures see. Rays that first meet the back of a face prove nothing (they came in
-through an opening).
+The truth of a picture is two layers: where its rays first meet the object and where they leave it for good, the latter
+with the colour seen from behind. Both come straight from the z-buffer, so open and overlapping meshes (the packs are
+made of such) are as good as closed ones.
 """
 
 from __future__ import annotations
@@ -13,34 +12,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from maquette.core.models.lrm.object_lrm import FILL, SIDE
-from maquette.core.render.rasterize import Raster, rasterize
+from maquette.core.models.lrm.object_lrm import FILL
+from maquette.core.render.rasterize import rasterize
 from maquette.core.types import Camera
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from .objects import ColouredMesh
 
-VIEWS, NEAR, FREE, SURFACE = 8, 8192, 4096, 4096
-LOOKS, LOOK_SIDE = 30, 160
+VIEWS, SIDE = 6, 96
+"""Pictures of an object, and their pixels: twice as fine as the network's (a larger one can learn from the same files)."""
 DEEPEST = 1.15
 """Views whose object reaches farther in depth than this (in half sides of the field's cube) are drawn again."""
 RECORD = np.dtype(
     [
-        ("name", "S64"),
+        ("name", "S128"),
         ("pictures", "u1", (VIEWS, SIDE, SIDE, 4)),  # straight RGBA
-        ("frames", "f4", (VIEWS, 3, 4)),  # object -> field
+        ("front", "f2", (VIEWS, SIDE, SIDE)),  # y of the field's frame; NaN beside the object
+        ("back", "f2", (VIEWS, SIDE, SIDE)),
+        ("behind", "u1", (VIEWS, SIDE, SIDE, 3)),  # sRGB of the back layer
         ("up", "f4", (VIEWS, 3)),  # the object's up, in the field's frame
         ("nearness", "f4", VIEWS),  # half side of the field's cube over the camera's distance
-        ("near", "f2", (NEAR, 3)),
-        ("near_distance", "f2", NEAR),
-        ("free", "f2", (FREE, 3)),
-        ("free_distance", "f2", FREE),
-        ("surface", "f2", (SURFACE, 3)),
-        ("colour", "u1", (SURFACE, 3)),
     ]
 )
-"""Points and distances in the object's frame (longest side 1)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class Draw:
 def make_record(mesh: ColouredMesh, rng: np.random.Generator) -> NDArray[np.void]:
     """Everything the training needs to know about one object, a scalar of `RECORD`."""
     out = np.zeros((), RECORD)
-    out["name"] = mesh.name.encode()[:64]
+    out["name"] = mesh.name.encode()[-128:]
     normals = corner_normals(mesh)
     for i in range(VIEWS):
         for _ in range(8):
@@ -77,19 +70,38 @@ def make_record(mesh: ColouredMesh, rng: np.random.Generator) -> NDArray[np.void
             if np.abs(mesh.vertices @ frame[1, :3] + frame[1, 3]).max() < DEEPEST:
                 break
         out["pictures"][i] = picture(mesh, normals, camera, rng)
-        out["frames"][i], out["up"][i], out["nearness"][i] = frame, up, nearness
-    looks = Looks(mesh)
-    chosen = rng.choice(len(looks.points), SURFACE)
-    out["surface"], out["colour"] = looks.points[chosen], np.rint(looks.colours[chosen] * 255)
-    spread = np.repeat([0.012, 0.05], NEAR // 2)[:, None]
-    near = looks.points[rng.choice(len(looks.points), NEAR)] + spread * rng.normal(size=(NEAR, 3))
-    side = np.repeat([[0.62], [0.95]], FREE // 2, 0)
-    half = np.minimum(np.abs(mesh.vertices).max(0) * 1.3 + 0.05, side)
-    free = rng.uniform(-1, 1, (FREE, 3)) * np.where(side > 0.9, side, half)
-    for kind, points in (("near", near), ("free", free)):
-        out[kind] = points
-        out[f"{kind}_distance"] = looks.signed_distance(out[kind].astype(np.float64))
+        per_unit = float(np.linalg.norm(frame[0, :3]))
+        front, back, behind = layers(mesh, camera)
+        out["front"][i], out["back"][i] = front * per_unit - 1 / nearness, back * per_unit - 1 / nearness
+        out["behind"][i] = np.rint(behind * 255)
+        out["up"][i], out["nearness"][i] = up, nearness
     return out
+
+
+def layers(
+    mesh: ColouredMesh, camera: Camera
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Depths (H, W) of the first and the last surface on each pixel's ray, NaN beside the object, and the last's colour.
+
+    The last one is the first of the mesh turned inside out: 1/z' = c - 1/z keeps pixels and planes and reverses the order.
+    """
+    local = (mesh.vertices.astype(np.float64) - camera.centre) @ camera.cam_to_world[:3, :3]
+    own = Camera("", camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy, np.eye(4))
+    faces = torch.from_numpy(mesh.faces)
+    first = rasterize(torch.from_numpy(local.astype(np.float32)), faces, own)
+    hit = first.face.numpy() >= 0
+    z = local[:, 2:]
+    total = 1 / z.min() + 1 / z.max()
+    turned = 1 / (total - 1 / z)
+    last = rasterize(torch.from_numpy((local * turned / z).astype(np.float32)), faces, own)
+    reached, face = last.face.numpy() >= 0, last.face.numpy()
+    depth = np.where(hit, first.depth.numpy(), np.nan).astype(np.float32)
+    weights = last.barycentric.numpy()[reached] * (z / turned)[mesh.faces[face[reached]], 0]
+    weights /= weights.sum(1, keepdims=True)  # the turned mesh's weights -> those of the mesh
+    far, colour = depth.copy(), np.zeros((*hit.shape, 3), np.float32)
+    far[reached] = 1 / (total - 1 / last.depth.numpy()[reached])
+    colour[reached] = mesh.colours(face[reached], weights.astype(np.float32))
+    return depth, np.where(hit, np.fmax(far, depth), np.nan), np.clip(colour, 0, 1)
 
 
 def framed_camera(
@@ -181,67 +193,3 @@ def _lit(
         half /= np.linalg.norm(half)
         shine = rng.uniform(0.1, 0.6) * np.maximum(normal @ half, 0)[:, None] ** rng.uniform(8, 60)
     return (rgb * light[:, None] * tint + shine).astype(np.float32)
-
-
-class Looks:
-    """Depth pictures of a mesh from all around, and the surface that they see."""
-
-    def __init__(self, mesh: ColouredMesh) -> None:
-        v, f = mesh.vertices, mesh.faces
-        facing = np.cross(v[f[:, 1]] - v[f[:, 0]], v[f[:, 2]] - v[f[:, 0]])
-        self.cameras, self.limits = [], []
-        points, colours = [], []
-        for camera in _around(LOOKS, LOOK_SIDE):
-            raster = rasterize(torch.from_numpy(v), torch.from_numpy(f), camera)
-            face, depth = raster.face.numpy(), raster.depth.numpy()
-            hit = face >= 0
-            where = _unprojected(camera, raster)[hit]
-            front = ((where - camera.centre) * facing[face[hit]]).sum(1) < 0
-            limit = np.full(face.shape, np.inf, np.float32)
-            limit[hit] = np.where(front, depth[hit], 0)
-            self.cameras.append(camera)
-            self.limits.append(limit)
-            points.append(where)
-            colours.append(mesh.colours(face[hit], raster.barycentric.numpy()[hit]))
-        self.points, self.colours = np.concatenate(points), np.concatenate(colours)
-        step = max(1, len(self.points) // 60_000)
-        self.tree = cKDTree(self.points[::step])
-
-    def outside(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(N, 3) -> (N,): seen by one of the cameras."""
-        seen = np.zeros(len(points), bool)
-        for camera, limit in zip(self.cameras, self.limits, strict=True):
-            left = np.nonzero(~seen)[0]
-            pixels, depth = camera.project(points[left])
-            column, row = np.clip(pixels.astype(np.int64), 0, camera.width - 1).T
-            seen[left] = depth < limit[row, column]
-        return seen
-
-    def signed_distance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, 3) -> (N,), negative inside."""
-        distance = self.tree.query(points)[0]
-        return np.where(self.outside(points), distance, -distance)
-
-
-def _around(count: int, side: int) -> list[Camera]:
-    """Cameras on a Fibonacci sphere of radius 4 that see the ball around the unit box."""
-    cameras = []
-    for i in range(count):
-        z = 1 - (2 * i + 1) / count
-        a = i * np.pi * (3 - 5**0.5)
-        back = np.array([np.sqrt(1 - z * z) * np.cos(a), np.sqrt(1 - z * z) * np.sin(a), z])
-        right = np.cross([0.0, 0.0, 1.0], back)
-        right /= np.linalg.norm(right)
-        pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = np.stack([right, np.cross(-back, right), -back], 1), 4 * back
-        focal = side / 2 / np.tan(np.arcsin(0.87 / 4))
-        cameras.append(Camera(str(i), side, side, focal, focal, side / 2, side / 2, pose))
-    return cameras
-
-
-def _unprojected(camera: Camera, raster: Raster) -> NDArray[np.float64]:
-    """(H, W, 3) points that the pixels show."""
-    y, x = np.mgrid[: camera.height, : camera.width] + 0.5
-    rays = np.stack([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, np.ones_like(x)], -1)
-    depth = np.where(np.isfinite(raster.depth.numpy()), raster.depth.numpy(), 0)[..., None]
-    return (rays * depth) @ camera.cam_to_world[:3, :3].T + camera.cam_to_world[:3, 3]

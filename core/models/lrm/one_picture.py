@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import FailedError
+from ...fields.depth_layers import DepthLayers
 from ...fields.triplane import TriplaneField
 from ...types import Camera
 from . import object_lrm
@@ -27,15 +28,13 @@ OPENLRM_SIDE = 512
 """OpenLRM's demo brings every crop to this size by area means first."""
 TRIPOSR_DISTANCE, TRIPOSR_FOV = 1.9, 40.0
 """TripoSR's camera: distance from the origin, vertical angle of view in degrees (spec-lrm 1.7)."""
-LEAST_NEARNESS = 0.05
-"""Our model's camera stands at most 20 half sides away: beyond that perspective does not show."""
 
 
 @dataclass(frozen=True)
 class Reconstruction:
     """What a model makes of a picture."""
 
-    field: TriplaneField
+    field: TriplaneField | DepthLayers
     camera: Camera
     """Of the whole picture, in the field's frame, as the model takes it to be; its principal point is the crop's middle."""
     upright: NDArray[np.float64]
@@ -104,20 +103,22 @@ def reconstruct(
         elif isinstance(network, OpenLRM):
             made = _openlrm(network, rgba, name, device, side, framing)
         elif isinstance(network, ObjectLRM):
-            made = _ours(network, rgba, name, device, framing)
+            made = _ours(network, rgba, name, framing)
         else:
             raise TypeError(f"{type(network).__name__} makes no field of one picture")
-        if not bool(torch.isfinite(made.field.planes).all()):
+        field = made.field
+        maps = field.planes if isinstance(field, TriplaneField) else field.layers
+        if not bool(torch.isfinite(maps).all()):
             raise FailedError(
                 "FIELD_NOT_FINITE",
                 "The model yields values that are not numbers.",
                 "Use other weights or the processor.",
             )
+    if isinstance(field, DepthLayers):
+        return made
     # Tensors of inference mode take no part in a later refinement.
-    field = made.field
-    return Reconstruction(
-        TriplaneField(field.planes.clone(), field.decoder, field.rule), made.camera, made.upright
-    )
+    copy = TriplaneField(field.planes.clone(), field.decoder, field.rule)
+    return Reconstruction(copy, made.camera, made.upright)
 
 
 def _triposr(
@@ -156,18 +157,14 @@ def openlrm_side(network: OpenLRM) -> int:
     return {512: 224, 768: 336, 1024: 448}.get(network.config.width, 224)
 
 
-def _ours(
-    network: ObjectLRM, rgba: NDArray[np.uint8], name: str, device: torch.device, framing: float
-) -> Reconstruction:
+def _ours(network: ObjectLRM, rgba: NDArray[np.uint8], name: str, framing: float) -> Reconstruction:
     """The frame is the picture's: x right, y away, z up; the crop at the origin's depth is -1..1."""
     fill = object_lrm.FILL * framing
-    image = object_lrm.crop_picture(rgba, network.config.encoder.image, fill)
-    field, stance = network.field(image.to(device))
-    nearness = max(stance.nearness, LEAST_NEARNESS)
-    pose = _pose((0, -1.0 / nearness, 0), right=(1, 0, 0), forward=(0, 1, 0))
+    field, stance = network.field(rgba, fill)
+    pose = _pose((0, -1.0 / stance.nearness, 0), right=(1, 0, 0), forward=(0, 1, 0))
     height, width = rgba.shape[:2]
     crop = Crop.of(rgba[..., 3], fill)
-    camera = crop.camera(name, width, height, 0.5 / nearness, pose)
+    camera = crop.camera(name, width, height, 0.5 / stance.nearness, pose)
     return Reconstruction(field, camera, object_lrm.upright(stance))
 
 

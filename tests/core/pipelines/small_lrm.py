@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from maquette.core.jobs.execution import execute
 from maquette.core.jobs.request import Request
-from maquette.core.models.lrm.object_lrm import SIDE, ObjectLRMConfig
+from maquette.core.models.lrm.object_lrm import ObjectLRMConfig
 from maquette.core.models.lrm.openlrm import OpenLRMConfig
 from maquette.core.models.lrm.triposr import TripoSRConfig
 from maquette.core.models.parts.transformer import VisionTransformerConfig
@@ -19,10 +19,7 @@ from maquette.core.pipelines import PIPELINES
 from maquette.core.progress import Progress
 from maquette.core.settings import MeshSettings
 
-TINY = ObjectLRMConfig(
-    encoder=VisionTransformerConfig(width=16, depth=1, heads=2, hidden=16, patch=12, image=SIDE),
-    layers=1, heads=2, features=4, hidden=8, hidden_layers=1,
-)  # fmt: skip
+TINY = ObjectLRMConfig((4, 8, 16), depth=1, heads=2, hidden=16)
 TINY_TRIPOSR = TripoSRConfig(
     image=16, encoder=VisionTransformerConfig(16, 1, 2, 32, 8, 16, pooler=True), plane=4, width=32, heads=2,
     head_width=16, layers=1, features=4, hidden=8, hidden_layers=2,
@@ -33,12 +30,12 @@ TINY_OPENLRM = OpenLRMConfig(
 )  # fmt: skip
 
 
-def random_(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+def random_(model: torch.nn.Module, spread: float = 0.3) -> torch.nn.Module:
     """Weights at random, so that planes and colours vary from place to place."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += 0.3 * torch.randn(weight.shape, generator=generator)
+            weight += spread * torch.randn(weight.shape, generator=generator)
     return model.eval()
 
 

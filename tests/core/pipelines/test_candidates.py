@@ -98,7 +98,7 @@ def test_a_seed_is_a_framing(weights: dict[str, torch.Tensor]) -> None:
     network = ObjectLRM.from_tensors(weights, TINY)
     usual, larger = (reconstruct(network, ellipse(), "thing.png", framing=size) for size in (1.0, 1.05))
     assert larger.camera.cx == pytest.approx(usual.camera.cx, abs=1)
-    assert not torch.equal(larger.field.planes, usual.field.planes)
+    assert not torch.equal(larger.field.layers, usual.field.layers)
 
 
 def test_the_command_line(tiny: Path, picture: Path, tmp_path: Path) -> None:
