@@ -22,6 +22,8 @@ from .field import Kind
 
 DEPTH = 1.2
 """Half the depth of the field's box; its other sides are 2 long."""
+SIDES_FROM = 0.5
+"""Share of the half thickness over which a layer's colour goes over into that of the sides."""
 STEEPNESS = 12.0
 """density = exp(STEEPNESS times the distance inside): one at the surface, e every twelfth of a half side."""
 
@@ -32,7 +34,8 @@ class DepthLayers:
     Args:
         layers: (2, h, w) float32, y of the first and the last surface; the second behind the first.
         outline: (H, W) float32, signed distance to the outline in half sides of the window, positive inside.
-        colours: (2, 3, H', W') float32 sRGB 0..1, of the first and the last surface.
+        colours: (3, 3, H', W') float32 sRGB 0..1: of the first and the last surface, and of the sides between them, smooth so
+            that the outline's single pixels do not become stripes there.
         nearness: half side of the window over the camera's distance from the origin; the camera stands at (0, -1/nearness, 0).
         level: density of the surface.
 
@@ -72,12 +75,13 @@ class DepthLayers:
     def appearance(
         self, points: Tensor, directions: Tensor | None = None, normals: Tensor | None = None
     ) -> Tensor:
-        """points (N, 3) -> (N, 3): from the first layer's colour to the last's, by depth."""
+        """points (N, 3) -> (N, 3): the first layer's colour, the sides', the last's, by depth."""
         first, last = self._looked_up(self.layers, points)
-        share = ((points[:, 1] - first) / (last - first).clamp(min=1e-3)).clamp(0, 1)
-        share = share * share * (3 - 2 * share)
-        near, far = (self._looked_up(colour, points).T for colour in self.colours)
-        return torch.lerp(near, far, share[:, None])
+        share = ((points[:, 1] - first) / (last - first).clamp(min=1e-3)).clamp(0, 1)[:, None]
+        near, far, side = (self._looked_up(colour, points).T for colour in self.colours)
+        ends = torch.where(share < 0.5, near, far)
+        inner = (1 - (2 * share - 1).abs()) / SIDES_FROM
+        return torch.lerp(ends, side, inner.clamp(0, 1))
 
     def save(self, path: Path) -> None:
         """One safetensors file."""

@@ -44,6 +44,10 @@ SMOOTH_SIDE = 192
 """Pixels to which the layers are brought, so that the surface shows no creases between their own."""
 FILL = 0.78
 """Share of the picture's side that the object's longer side fills: the rest leaves room for depth in the cube."""
+ALIKE = 0.08
+"""Where the colour behind differs less from the picture's than this, it takes over the picture's fine detail too."""
+SIDES_BLUR = 0.03
+"""Sigma, of the window, of the colours between front and back."""
 THINNEST = 0.015
 """Least distance between the layers, half sides of the window: a twentieth of a millimetre of a cup."""
 SHARPNESS = 20.0
@@ -174,15 +178,20 @@ class ObjectLRM(nn.Module):
         found = Stance(up, float(stance[3].clamp(LEAST_NEARNESS, 0.9)))
         fine = crop_picture(rgba, FINE_SIDE, fill).to(weight)
         covered = image[3] > 0.5
-        colours = [spread(fine[:3], fine[3] > 0.5), spread(behind, covered)]
-        large = F.interpolate(colours[1][None], fine.shape[1:], mode="bilinear", align_corners=False)[0]
+        front = spread(fine[:3], fine[3] > 0.5)
+        soft = gaussian(torch.cat([0.5 * (image[:3] + behind) * covered, covered[None].to(behind)]))
+        coarse = torch.stack([behind, soft[:3] / soft[3:].clamp(min=1e-4), image[:3]])
+        coarse = spread(coarse.flatten(0, 1), covered).unflatten(0, (3, 3))
+        far, sides, near = F.interpolate(coarse, fine.shape[1:], mode="bilinear", align_corners=False)
+        alike = torch.exp(-(far - near).abs().mean(0) / ALIKE)
+        colours = torch.stack([front, (far + alike * (front - near)).clamp(0, 1), sides])
         smooth = F.interpolate(
             spread(depth, covered)[None], (SMOOTH_SIDE, SMOOTH_SIDE), mode="bicubic", align_corners=False
         )[0]
         field = DepthLayers(
             torch.stack([smooth[0], smooth.amax(0)]).float(),
             inflation(fine[3:])[0, 0].float(),
-            torch.stack([colours[0], large]).float(),
+            colours.float(),
             found.nearness,
         )
         return field, found
@@ -257,6 +266,15 @@ def inflation(alpha: Tensor) -> Tensor:
     d = torch.from_numpy(np.stack(signed)).to(alpha)
     deepest = d.amax((1, 2), keepdim=True).clamp(min=0)
     return torch.stack([d, d.sign() * (d.abs() * (2 * deepest - d)).clamp(min=0).sqrt()], 1)
+
+
+def gaussian(maps: Tensor, sigma: float = SIDES_BLUR * SIDE) -> Tensor:
+    """maps (C, H, W) blurred, sigma in pixels; beyond the border lies nothing."""
+    reach = math.ceil(3 * sigma)
+    weight = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=maps.device) / sigma) ** 2)
+    weight = (weight / weight.sum()).to(maps)
+    rows = F.conv2d(maps[:, None], weight.view(1, 1, -1, 1), padding=(reach, 0))
+    return F.conv2d(rows, weight.view(1, 1, 1, -1), padding=(0, reach))[:, 0]
 
 
 def spread(maps: Tensor, known: Tensor) -> Tensor:
