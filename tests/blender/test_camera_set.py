@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import bmesh
 import bpy
 import numpy as np
 import pytest
@@ -160,13 +161,14 @@ def test_floor_by_vertices_in_edit_mode(ball_result, scene):
     mesh = bpy.context.view_layer.objects.active
     bpy.context.view_layer.update()
     chosen = [10, 500, 5000]
-    for vertex in mesh.data.vertices:
-        vertex.select = vertex.index in chosen
-    for edge in mesh.data.edges:
-        edge.select = False
-    for face in mesh.data.polygons:
-        face.select = False
     bpy.ops.object.mode_set(mode="EDIT")
+    bpy.ops.mesh.select_mode(type="VERT")
+    bpy.ops.mesh.select_all(action="DESELECT")
+    edited = bmesh.from_edit_mesh(mesh.data)
+    edited.verts.ensure_lookup_table()
+    for index in chosen:
+        edited.verts[index].select_set(True)
+    bmesh.update_edit_mesh(mesh.data)
     assert bpy.ops.maquette.orient(method="FLOOR") == {"FINISHED"}
     assert bpy.context.mode == "OBJECT"  # the undo step has to hold the object
     bpy.context.view_layer.update()
