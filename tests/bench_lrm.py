@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import trimesh
-from maquette.core.models.lrm.object_lrm import SIDE, ObjectLRM, Stance, crop_picture, upright
+from maquette.core.models.lrm.object_lrm import ObjectLRM, Stance, crop_picture, upright
 from maquette.core.surface.extract import ExtractSettings, extract_surface
 from maquette.core.types import Camera
 from numpy.typing import NDArray
@@ -30,8 +30,8 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt, map_coordinates, zoom
 from skimage.measure import marching_cubes
 
-from training.object_lrm.dataset import Records
 from training.object_lrm.objects import ColouredMesh, family, held_out, pack_objects, unit_box
+from training.object_lrm.records import SIDE as FINE
 from training.object_lrm.records import Draw, corner_normals, framed_camera, layers, picture
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -155,12 +155,12 @@ def solid_cells(mesh: ColouredMesh, count: int) -> NDArray[np.bool_]:
     return solid
 
 
-def nearest_object(rgba: NDArray[np.uint8], records: Records, packs: dict[str, ColouredMesh]) -> Found:
+def nearest_object(rgba: NDArray[np.uint8], records: Path, packs: dict[str, ColouredMesh]) -> Found:
     """The training object with the nearest picture: L2 of the 24 x 24 premultiplied RGBA crop."""
-    wanted = _small((crop_picture(rgba).permute(1, 2, 0).numpy() * 255)[None])
+    wanted = _small((crop_picture(rgba, FINE).permute(1, 2, 0).numpy() * 255)[None])
     best = (np.inf, "")
-    for shard in records.shards["packs0"].values():
-        for record in shard:
+    for path in sorted(records.glob("packs*.npy")):
+        for record in np.load(path, mmap_mode="r"):
             gap = float(((_small(record["pictures"]) - wanted) ** 2).mean((1, 2, 3)).min())
             best = min(best, (gap, record["name"].decode()))
     mesh = packs[best[1]]
@@ -170,7 +170,7 @@ def nearest_object(rgba: NDArray[np.uint8], records: Records, packs: dict[str, C
 def _small(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     rgba = pictures.astype(np.float32) / 255
     rgba[..., :3] *= rgba[..., 3:]
-    return rgba.reshape(len(rgba), 24, SIDE // 24, 24, SIDE // 24, 4).mean((2, 4))
+    return rgba.reshape(len(rgba), 24, FINE // 24, 24, FINE // 24, 4).mean((2, 4))
 
 
 def surfaced(values: NDArray[np.float64], level: float) -> Found:
@@ -187,25 +187,29 @@ def scored(true: Path, found: Found, path: Path) -> dict[str, float]:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def other_views(mesh: ColouredMesh, found: Found) -> tuple[float, float, NDArray[np.uint8]]:
-    """PSNR (on grey) and silhouette IoU of eight unlit views around, and a strip of true over found pictures."""
+def other_views(mesh: ColouredMesh, found: Found) -> tuple[dict[str, float], NDArray[np.uint8]]:
+    """PSNR (on grey) and silhouette IoU of eight unlit views around, means, and from 90 and 180 degrees; and a strip of
+    true over found pictures: the given view, the eight, 90, 180.
+    """
     _, frame, _, _ = framed_camera(mesh.vertices, DRAW)
     inverse = np.linalg.inv(frame[:, :3])
     vertices = ((found.vertices - frame[:, 3]) @ inverse.T).astype(np.float32)
     assert found.colours is not None
     corner = np.clip(found.colours, 0, 1).astype(np.float32)[found.faces]
     copy = ColouredMesh("found", vertices, found.faces, corner)
-    psnr, iou, strip = [], [], []
-    for k in range(9):
-        camera, *_ = framed_camera(mesh.vertices, Draw(DRAW.azimuth + 40 * k, DRAW.elevation))
+    psnr, iou, strip = {}, {}, []
+    for turn in (*range(0, 360, 40), 90, 180):
+        camera, *_ = framed_camera(mesh.vertices, Draw(DRAW.azimuth + turn, DRAW.elevation))
         pair = [picture(m, corner_normals(m), camera, None).astype(float) / 255 for m in (mesh, copy)]
         flat = [p[..., :3] * p[..., 3:] + 0.5 * (1 - p[..., 3:]) for p in pair]
         strip.append(np.concatenate(flat))
-        if k:
-            psnr.append(-10 * np.log10(max(((flat[0] - flat[1]) ** 2).mean(), 1e-9)))
-            true, got = (p[..., 3] > 0.5 for p in pair)
-            iou.append((true & got).sum() / (true | got).sum())
-    return float(np.mean(psnr)), float(np.mean(iou)), (np.concatenate(strip, 1) * 255).astype(np.uint8)
+        psnr[turn] = float(-10 * np.log10(max(((flat[0] - flat[1]) ** 2).mean(), 1e-9)))
+        true, got = (p[..., 3] > 0.5 for p in pair)
+        iou[turn] = float((true & got).sum() / (true | got).sum())
+    eight = range(40, 360, 40)
+    numbers = {"psnr": np.mean([psnr[t] for t in eight]), "iou": np.mean([iou[t] for t in eight])}
+    numbers |= {f"psnr_{t}": psnr[t] for t in (90, 180)} | {f"iou_{t}": iou[t] for t in (90, 180)}
+    return numbers, (np.concatenate(strip, 1) * 255).astype(np.uint8)
 
 
 def test_meshes() -> Iterator[tuple[Path, ColouredMesh]]:
@@ -236,13 +240,12 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     methods: dict[str, Callable[[NDArray[np.uint8]], Found]] = {}
     if options.records:
-        records = Records(options.records, "packs0")
         packs = {mesh.name: mesh for mesh in pack_objects(PACKS)}
         mean = mean_shape([mesh for mesh in packs.values() if not held_out(mesh.name)])
         methods = {
             "inflated": inflated,
             "mean shape": lambda _: mean,
-            "nearest object": lambda rgba: nearest_object(rgba, records, packs),
+            "nearest object": lambda rgba: nearest_object(rgba, options.records, packs),
         }
     model = ObjectLRM.from_file(options.weights) if options.weights.exists() else None
     table: dict[str, dict[str, dict[str, float]]] = {}
@@ -255,8 +258,8 @@ def main() -> None:
             found, in_field, stance = reconstructed(model, rgba)
             seconds = time.perf_counter() - start
             scores = scored(path, found, options.out / f"{path.stem}.ply")
-            psnr, iou, strip = other_views(mesh, in_field)
-            scores |= {"psnr": psnr, "iou": iou, "elevation": stance.elevation, "seconds": seconds}
+            numbers, strip = other_views(mesh, in_field)
+            scores |= numbers | {"elevation": stance.elevation, "seconds": seconds}
             table.setdefault("model", {})[path.stem] = scores
             strips.append(strip)
         for name, method in methods.items():
