@@ -13,7 +13,7 @@ PIP := -m pip --disable-pip-version-check install --quiet --only-binary :all: --
 BUILDER = $(firstword $(wildcard .venv-bpy-4.5/lib/python3.11/site-packages/bpy/*/scripts/addons_core/bl_pkg/cli/blender_ext.py))
 RUN := .venv/bin/python
 
-.PHONY: help setup setup-bpy test test-all demo bench-photos build check wheels clean
+.PHONY: help setup setup-bpy test test-all demo bench-photos bench-poses build check wheels clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ demo: setup .venv-bpy-4.5/.ready  ## the shipped photos -> demo/: .blend, .glb, 
 
 bench-photos: setup  ## the table of measures for photos to mesh (an hour; needs the data beside the checkout)
 	$(RUN) -m tests.bench_photos
+
+bench-poses: setup .venv-bpy-4.5/.ready  ## the table of measures for cameras (renders its sets first; needs the data beside the checkout)
+	$(RUN) -m tests.bench_poses
 
 build: .venv-bpy-4.5/.ready  ## dist/maquette-VERSION.zip, made and checked by Blender's own extension builder
 	mkdir -p dist

@@ -303,6 +303,12 @@ def _add_poses(verb: argparse.ArgumentParser) -> None:
         "--format", choices=FORMATS, default="json",
         help="blend: also write cameras.blend; JSON and COLMAP files are in the result in any case",
     )  # fmt: skip
+    verb.add_argument(
+        "--hint",
+        default="",
+        metavar="FILE",
+        help="one or two cameras placed by hand: the result's world is theirs",
+    )
 
 
 def _add_align(verb: argparse.ArgumentParser) -> None:
@@ -422,7 +428,9 @@ def _request(options: argparse.Namespace) -> Request:
             "NO_IMAGE", "There is no picture.", "Name at least one photo, or a folder of photos."
         )
     inputs = tuple(_absolute(path) for path in options.inputs)
-    given = [getattr(options, name, "") for name in ("masks", "matting", "cameras", "onto", "geometry")]
+    given = [
+        getattr(options, name, "") for name in ("masks", "matting", "cameras", "onto", "geometry", "hint")
+    ]
     for path in (*inputs, *(_absolute(path) for path in given if path)):
         if not Path(path).exists():
             raise InputError("NOT_FOUND", f"{path} does not exist.", "Check the path.")
@@ -436,7 +444,7 @@ def _request(options: argparse.Namespace) -> Request:
         settings = MeshSettings.from_json(chosen).as_json()
     else:
         own = {
-            "poses": ("method", "format", "cameras", "masks", "mask_mode"),
+            "poses": ("method", "format", "cameras", "masks", "mask_mode", "hint"),
             "candidates": ("models", "seeds", "masks", "mask_mode", "matting"),
             "align": ("geometry", "cameras", "within_deg", "lens", "masks", "mask_mode"),
             "extract": ("resolution", "threshold", "face_budget", "texture_size", "region"),
@@ -445,7 +453,7 @@ def _request(options: argparse.Namespace) -> Request:
         settings = shared | {name: getattr(options, name) for name in own}
         settings |= {
             name: _absolute(settings[name])
-            for name in ("masks", "matting", "cameras", "onto", "geometry")
+            for name in ("masks", "matting", "cameras", "onto", "geometry", "hint")
             if name in settings
         }
         if "models" in settings:

@@ -2,6 +2,7 @@
 """Photos of an object on a table, with known cameras, masks and shape: our benchmark scenes and the example photos.
 
     .venv-bpy-4.5/bin/python tests/render_photos.py MESH.glb OUT [--size 512] [--views 24] [--seed 0] [--up y] [--phone]
+        [--room white --grey --ring 20 --no-masks]
 
 Needs a Python with the `bpy` wheel (Cycles, CPU). Writes `images/NNN.png` (with --phone `images/IMG_NNNN.jpg` of 3:4 with
 EXIF), `masks/`, `transforms_true.json` (NeRF JSON, OpenGL axes) and `mesh_true.obj` in the same frame: metres, Z up, the
@@ -43,6 +44,20 @@ def main() -> None:
     parser.add_argument("--lens", type=int, default=40, help="35 mm equivalent (by the diagonal), mm")
     parser.add_argument("--up", choices=("x", "y", "z"), default="y", help="axis of the file that points up")
     parser.add_argument("--table", choices=("terrazzo", "wood"), default="terrazzo")
+    parser.add_argument(
+        "--room", choices=("table", "white"), default="table", help="white: a studio without a floor"
+    )
+    parser.add_argument(
+        "--ring", type=float, default=None, help="degrees above; one ring of cameras, not two"
+    )
+    parser.add_argument("--grey", action="store_true", help="one grey instead of the object's texture")
+    parser.add_argument(
+        "--mirror", action="store_true", help="the object's left half is its right half mirrored"
+    )
+    parser.add_argument(
+        "--pattern", action="store_true", help="squares that repeat instead of the object's texture"
+    )
+    parser.add_argument("--no-masks", action="store_true")
     parser.add_argument("--phone", action="store_true", help="3:4 JPEG with EXIF instead of square PNG")
     parser.add_argument("--only", type=int, default=None, help="render one view, for a look at the scene")
     options = parser.parse_args()
@@ -50,7 +65,16 @@ def main() -> None:
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     scene = bpy.context.scene
     subject = load_object(options.mesh, options.up)
+    if options.mirror:
+        mirror(subject)
+    if options.grey or options.pattern:
+        subject.data.materials.clear()
+        subject.data.materials.append(squares() if options.pattern else grey())
     surroundings = build_room(options.table)
+    if options.room == "white":
+        for item in surroundings:
+            item.hide_render = True
+        whiten(scene.world)
     set_up_render(scene, options)
     for folder in ("images", "masks"):
         (options.out / folder).mkdir(parents=True, exist_ok=True)
@@ -65,14 +89,17 @@ def main() -> None:
         name = f"IMG_{2001 + i}.jpg" if options.phone else f"{i:03d}.png"
         frames.append({"file_path": f"images/{name}", "transform_matrix": [list(row) for row in pose]})
         mask = options.out / "masks" / f"{Path(name).stem}.png"
-        if mask.exists():  # an interrupted run goes on
+        if (
+            options.out / "images" / name if options.no_masks else mask
+        ).exists():  # an interrupted run goes on
             continue
         scene.camera.matrix_world = pose
         scene.view_settings.exposure = exposure
         render(scene, options.out / "images" / name)
         if options.phone:
             insert_exif(options.out / "images" / name, options.lens, i)
-        render_mask(scene, surroundings, mask)
+        if not options.no_masks:
+            render_mask(scene, surroundings, mask)
         sys.stderr.write(f"{name} {time.monotonic() - began:.1f} s\n")
     width, height = scene.render.resolution_x, scene.render.resolution_y
     focal = options.lens * math.hypot(width, height) / DIAGONAL_35MM
@@ -82,7 +109,11 @@ def main() -> None:
 
 def load_object(path: Path, up: str) -> bpy.types.Object:
     """The file's meshes as one object standing on the origin, Z up."""
-    bpy.ops.import_scene.gltf(filepath=str(path))
+    if path.suffix == ".ply":
+        bpy.ops.wm.ply_import(filepath=str(path), forward_axis="NEGATIVE_Z", up_axis="Y")
+        bpy.ops.object.shade_smooth()
+    else:
+        bpy.ops.import_scene.gltf(filepath=str(path))
     meshes = [item for item in bpy.data.objects if item.type == "MESH"]
     for item in meshes:
         item.data.transform(item.matrix_world)
@@ -112,6 +143,53 @@ def load_object(path: Path, up: str) -> bpy.types.Object:
         shader.inputs["Roughness"].default_value = 0.55
         shader.inputs["Specular IOR Level"].default_value = 0.3
     return subject
+
+
+def whiten(world: bpy.types.World) -> None:
+    """White where the camera looks past the object, the same soft light as before on it."""
+    sky = world.node_tree.nodes["Background"]
+    sky.inputs["Color"].default_value = (1, 1, 1, 1)
+    path = world.node_tree.nodes.new("ShaderNodeLightPath")
+    sum_up = world.node_tree.nodes.new("ShaderNodeMath")
+    sum_up.operation = "ADD"
+    sum_up.inputs[1].default_value = sky.inputs["Strength"].default_value
+    world.node_tree.links.new(path.outputs["Is Camera Ray"], sum_up.inputs[0])
+    world.node_tree.links.new(sum_up.outputs[0], sky.inputs["Strength"])
+
+
+def mirror(subject: bpy.types.Object) -> None:
+    """The half at x > 0 and its mirror image, textures too."""
+    with bpy.context.temp_override(active_object=subject, object=subject):
+        bisect = subject.modifiers.new("Mirror", "MIRROR")
+        bisect.use_bisect_axis[0] = True
+        bpy.ops.object.modifier_apply(modifier="Mirror")
+
+
+def grey() -> bpy.types.Material:
+    """Matt clay."""
+    material = bpy.data.materials.new("Grey")
+    material.use_nodes = True
+    surface = next(n for n in material.node_tree.nodes if n.bl_idname == "ShaderNodeBsdfPrincipled")
+    surface.inputs["Base Color"].default_value = (0.45, 0.45, 0.45, 1)
+    surface.inputs["Roughness"].default_value = 0.7
+    return material
+
+
+def squares() -> bpy.types.Material:
+    """A chessboard with a dot in every square: features everywhere, all alike."""
+    shader = Shader("Squares", 0.6)
+    board = shader.node(
+        "TexChecker",
+        {
+            "Vector": shader.position,
+            "Scale": 60.0,
+            "Color1": (0.75, 0.7, 0.6, 1),
+            "Color2": (0.1, 0.2, 0.3, 1),
+        },
+    )
+    cells = shader.node("TexVoronoi", {"Vector": shader.position, "Scale": 60.0, "Randomness": 0.0})
+    near = shader.node("Math", {0: cells.outputs["Distance"], 1: 0.25}, operation="LESS_THAN")
+    return shader.finish(shader.mix("MIX", near.outputs[0], board.outputs["Color"], (0.6, 0.1, 0.05)))
 
 
 def build_room(table: str) -> list[bpy.types.Object]:
@@ -319,15 +397,16 @@ def set_up_render(scene: bpy.types.Scene, options: argparse.Namespace) -> None:
 def orbit(
     views: int, subject: bpy.types.Object, options: argparse.Namespace, draw: random.Random
 ) -> list[Matrix]:
-    """Hand-held poses in two rings around the object, camera to world, OpenGL axes."""
+    """Hand-held poses in two rings around the object (or one), camera to world, OpenGL axes."""
     size = Vector(subject["size"])
     centre, radius = Vector((0, 0, size.z / 2)), size.length / 2
     width = 3 / 4 * options.size if options.phone else options.size
     focal = options.lens * math.hypot(width, options.size) / DIAGONAL_35MM
-    low = round(views * 0.58)
+    low = round(views * 0.58) if options.ring is None else views
+    first = 22.0 if options.ring is None else options.ring
     poses = []
     for i in range(views):
-        count, index, elevation = (low, i, 22.0) if i < low else (views - low, i - low, 44.0)
+        count, index, elevation = (low, i, first) if i < low else (views - low, i - low, 44.0)
         azimuth = 2 * math.pi * (index + draw.uniform(-0.22, 0.22)) / count + (0.2 if i < low else 0.45)
         elevation = math.radians(elevation + draw.uniform(-5.0, 5.0))
         distance = 2 * radius * focal / (options.fill * width) * draw.uniform(0.93, 1.1)

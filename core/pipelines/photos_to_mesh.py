@@ -48,7 +48,7 @@ FIELD_SECONDS = {"draft": (11.0, 6.0), "normal": (80.0, 14.0), "high": (450.0, 5
 """What fit and fusion take on two processor cores: the shares of the plan."""
 MASKS_PER_MISS = 20
 """Of so many masks that were found, one may err at a place, our choice."""
-POSES_VERSION, FIELD_VERSION = 1, 6
+POSES_VERSION, FIELD_VERSION = 2, 6
 
 
 @dataclass

@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..cameras import colmap_files, nerf_json
-from ..images.load import distinct_photos, open_photos
+from ..images.load import open_photos
 from ..images.mask_files import read_masks
 from ..images.undistort import save_view_picture
+from ..images.video import extract_frames, is_video
 from ..jobs.request import Request
 from ..poses.frame import orient
 from ..poses.given import given_cameras
-from ..poses.structure_from_motion import estimate
+from ..poses.ladder import find_cameras
 from ..progress import Progress
 from ..results import Result, SceneCamera
 from ..types import DOUBTFUL, Photo, PoseEstimate
+from .learned_cameras import learned_estimator
 
 PLAN = {"load": 3.0, "cameras": 80.0, "views": 17.0}
 VIEW_SIDE = {"draft": 1024, "normal": 2048, "high": 4096}
@@ -33,13 +36,15 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
         progress: plan and stages are set here.
 
     Raises:
-        InputError, FailedError, MissingError, Cancelled: see `structure_from_motion.estimate` and `given_cameras`.
+        InputError, FailedError, MissingError, Cancelled: see `ladder.find_cameras` and `given_cameras`.
     """
     settings = request.settings
     quality = str(settings.get("quality") or "normal")
     progress.set_plan(PLAN)
     with progress.stage("load"):
-        photos = distinct_photos(open_photos([Path(path) for path in request.inputs], progress), progress)
+        photos = open_photos(
+            _with_frames([Path(path) for path in request.inputs], folder, progress), progress
+        )
         masks = read_masks(Path(settings["masks"]), photos, progress) if settings.get("masks") else None
     with progress.stage("cameras"):
         if settings.get("cameras"):
@@ -51,8 +56,28 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
 
             found = learn(photos, masks, progress, folder, quality, int(settings.get("seed") or 0))
         else:
-            found = estimate(photos, masks, progress, folder, quality, int(settings.get("seed") or 0))
-    return report_cameras(photos, found, folder, progress, settings)
+            hint = given_cameras(Path(settings["hint"]), photos).cameras if settings.get("hint") else []
+            learned = learned_estimator(str(settings.get("device") or "auto"))
+            seed = int(settings.get("seed") or 0)
+            found = find_cameras(photos, masks, progress, folder, quality, seed, hint, learned)
+    result = report_cameras(photos, found, folder, progress, settings)
+    if request.out:  # frames of a video move with the result's folder
+        result.cameras = [
+            replace(camera, photo_path=camera.photo_path.replace(str(folder), request.out))
+            for camera in result.cameras
+        ]
+    return result
+
+
+def _with_frames(paths: list[Path], folder: Path, progress: Progress) -> list[Path]:
+    """Videos become frames under `folder/frames/`."""
+    out: list[Path] = []
+    for path in paths:
+        if path.is_file() and is_video(path):
+            out += extract_frames(path, folder / "frames" / path.stem, progress)
+        else:
+            out.append(path)
+    return out
 
 
 def report_cameras(

@@ -12,7 +12,10 @@ from .sfm_process import SfmResult
 from .working_copies import Copy, WorkingSet
 
 STRANGER = "shares no view with the other photos"
+GAP = "overlaps only with other photos that have no link to the rest: there is a gap, or they show something else"
 CONVICTED = "fits the others only in a place that the photos refute (mirrored, or a part that looks alike)"
+APART = (STRANGER, GAP, CONVICTED)
+"""Reasons for which more features would not help."""
 FEW_FEATURES = 150
 """Per picture; below, matching is luck."""
 
@@ -60,11 +63,21 @@ def why_failed(
             out[name] = CONVICTED
         elif features < FEW_FEATURES:
             out[name] = f"shows too little texture ({features} features)"
+        elif _in_other_group(copy.name, placed, found):
+            out[name] = GAP
         elif max((len(pair.matches) for pair in pairs), default=0) < 30:
             out[name] = STRANGER
         else:
             out[name] = "shares too little view with the others"
     return out
+
+
+def _in_other_group(name: str, placed: set[str], found: SfmResult) -> bool:
+    """Whether another model holds the picture and hardly any of those that are placed."""
+    return any(
+        name in model.images and len(placed & set(model.images)) <= 0.2 * len(model.images)
+        for model in found.models
+    )
 
 
 def advise(

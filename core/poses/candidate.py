@@ -66,7 +66,7 @@ def finish(
     Returns:
         The candidate, or None where fewer than two images or too few points are left.
     """
-    lenses = _LensTable(model, working)
+    lenses = LensTable(model, working)
     model = replace(model, lenses=lenses.values)
     convicted: set[str] = set()
     for last in (*[False] * (rounds - 1), True):
@@ -105,7 +105,7 @@ def _wrong_views(photos: NDArray[np.float64]) -> set[int]:
     return set(np.flatnonzero(photos < max(CHANCE, OUT_OF_LINE * float(np.nanmedian(photos)))).tolist())
 
 
-class _LensTable:
+class LensTable:
     """Lens rows for all groups (or pictures), also those of images that the mapper did not register."""
 
     def __init__(self, model: SparseModel, working: WorkingSet) -> None:

@@ -7,16 +7,17 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FailedError, InputError
+from ..errors import FailedError, InputError, MissingError
 from ..progress import Progress
 from ..types import GOOD, Camera, Photo, PoseEstimate, SparseCloud
 from . import advice
+from .basic_sfm import run_basic_sfm
 from .candidate import Candidate, finish
 from .grading import Evidence, disagreement, gather, grade_cameras, grade_set
 from .match_check import check_matches
@@ -24,7 +25,7 @@ from .pairing import choose_pairs
 from .parallax import only_turned
 from .sfm_process import SfmOptions, SfmResult, run_sfm
 from .sparse_model import SparseModel
-from .working_copies import Copy, WorkingSet, make_copies
+from .working_copies import GUESSED_FOCAL, Copy, WorkingSet, make_copies
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,21 @@ ATTEMPTS: dict[str, tuple[SfmOptions, ...]] = {
 }
 LONG_SIDE = {"draft": 1000, "normal": 1600, "high": 2400}
 LIMIT_S = 3600.0
+EXIF_TRUST = 0.15
+"""Of the logarithm of the focal length: a larger difference is no rounding of a lens's name (three times the prior's)."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What the attempts left: cameras, or the reason why there are none, and what was found on the way."""
+
+    estimate: PoseEstimate | None
+    error: InputError | None
+    """LOW_TEXTURE, NO_OVERLAP or NO_PARALLAX where there is no estimate."""
+    working: WorkingSet
+    """Its files are gone, its thumbnails and masks are not."""
+    found: SfmResult
+    """Features, matches and models of the attempt that was kept."""
 
 
 def estimate(
@@ -55,6 +71,26 @@ def estimate(
     quality: str = "normal",
     seed: int = 0,
 ) -> PoseEstimate:
+    """Cameras of photos by structure from motion alone; see `solve`.
+
+    Raises:
+        InputError: LOW_TEXTURE, NO_OVERLAP, NO_PARALLAX, and what `solve` raises.
+    """
+    solution = solve(photos, masks, progress, work_dir, quality, seed)
+    if solution.estimate is None:
+        assert solution.error is not None
+        raise solution.error
+    return solution.estimate
+
+
+def solve(
+    photos: list[Photo],
+    masks: Mapping[str, NDArray[np.float32]] | None,
+    progress: Progress,
+    work_dir: Path,
+    quality: str = "normal",
+    seed: int = 0,
+) -> Solution:
     """Find the cameras of photos of one static scene.
 
     Args:
@@ -68,12 +104,12 @@ def estimate(
         seed: of every random draw.
 
     Returns:
-        Cameras for the full-resolution photos with grades; photos without a usable one in `failed`. The frame is
-        arbitrary (see `frame.orient`).
+        Cameras for the full-resolution photos with grades, photos without a usable one in `failed`, the frame arbitrary
+        (see `frame.orient`); or the reason why there are none.
 
     Raises:
-        InputError: ONE_PHOTO, DUPLICATES_ONLY, LOW_TEXTURE, NO_OVERLAP, NO_PARALLAX.
-        FailedError: SFM_CRASHED, SFM_TIMEOUT. MissingError: SFM_MISSING. Cancelled.
+        InputError: ONE_PHOTO, DUPLICATES_ONLY.
+        FailedError: SFM_CRASHED, SFM_TIMEOUT. Cancelled.
     """
     if len(photos) < 2:
         raise InputError(
@@ -84,7 +120,9 @@ def estimate(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        working = make_copies(photos, masks, folder, LONG_SIDE[quality], progress, 0.08)
+        working = make_copies(
+            photos, masks, folder, LONG_SIDE[quality], progress, 0.08, enlarge=quality != "draft"
+        )
         if len(working.copies) < 2:
             raise InputError(
                 "DUPLICATES_ONLY", f"All {len(photos)} photos show the same picture.",
@@ -95,47 +133,93 @@ def estimate(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _climb(
-    photos: list[Photo], working: WorkingSet, progress: Progress, quality: str, seed: int
-) -> PoseEstimate:
+def _climb(photos: list[Photo], working: WorkingSet, progress: Progress, quality: str, seed: int) -> Solution:
     """The attempts in order, until one is good."""
     pairs = choose_pairs(working)
-    best: tuple[tuple[float, ...], PoseEstimate] | None = None
+    best: tuple[tuple[float, ...], PoseEstimate, SfmResult, WorkingSet] | None = None
     last: SfmResult | None = None
     began = time.monotonic()
-    attempts = ATTEMPTS[quality]
-    for number, options in enumerate(attempts):
+    attempts = list(ATTEMPTS[quality])
+    number = 0
+    while attempts:
         # Each attempt takes half of what is left: most sets need only the first.
         span = (1 - 0.92 * 0.5**number, 1 - 0.92 * 0.5 ** (number + 1))
-        options = replace(options, seed=seed, use_masks=working.masked)
+        options = replace(attempts.pop(0), seed=seed, use_masks=working.masked)
         limit = LIMIT_S - (time.monotonic() - began)
         try:
-            last = run_sfm(
-                working, options, pairs, working.folder / f"attempt{number}", progress, span, limit
-            )
+            last = _run(working, options, pairs, working.folder / f"attempt{number}", progress, span, limit)
         except FailedError as error:
             if best is None:
                 raise
             log.warning("attempt %d failed, the one before is kept: %s", number, error)
             break
+        number += 1
         if only_turned(last.pairs, last.keypoints, working):
-            raise advice.no_parallax()
-        candidate, other = _best_candidate(last, working, seed, progress.check)
-        if candidate is None:
-            log.info("attempt %d: no model", number)
-            continue
-        found = _as_estimate(photos, working, last, candidate, other)
-        rank = _rank(found)
-        log.info("attempt %d: grade %s, %s", number, found.grade, found.metrics)
-        if best is None or rank > best[0]:
-            best = rank, found
-        if number + 1 < len(attempts) and not _worth_trying(attempts[number + 1], best[1]):
+            return Solution(None, advice.no_parallax(), working, last)
+        found = estimate_from(photos, working, last, seed, progress.check)
+        if found is not None:
+            rank = _rank(found)
+            log.info("attempt %d: grade %s, %s", number, found.grade, found.metrics)
+            if best is None or rank > best[0]:
+                best = rank, found, last, working
+        if _doubts_exif(working, best[1] if best else None):
+            log.info("the focal lengths of EXIF are left aside")
+            working, attempts = _without_exif(working), [options, *attempts]
+        elif best is not None and attempts and not _worth_trying(attempts[0], best[1]):
             break
     if best is None:
         assert last is not None
-        raise advice.why_no_model(last)
+        return Solution(None, advice.why_no_model(last), working, last)
     progress.update(1.0)
-    return best[1]
+    return Solution(best[1], None, best[3], best[2])
+
+
+def _run(
+    working: WorkingSet,
+    options: SfmOptions,
+    pairs: list[tuple[str, str]] | None,
+    folder: Path,
+    progress: Progress,
+    span: tuple[float, float],
+    limit_s: float,
+) -> SfmResult:
+    """pycolmap in its child, or the basic method where there is no pycolmap."""
+    try:
+        return run_sfm(working, options, pairs, folder, progress, span, limit_s)
+    except MissingError:
+        log.warning("pycolmap is missing: the basic method takes its place")
+        return run_basic_sfm(working, options, pairs, progress, span)
+
+
+def estimate_from(
+    photos: list[Photo],
+    working: WorkingSet,
+    found: SfmResult,
+    seed: int,
+    check: Callable[[], None] = lambda: None,
+) -> PoseEstimate | None:
+    """Cameras of the better one of the models in `found`, checked and graded; None where none holds."""
+    candidate, other = _best_candidate(found, working, seed, check)
+    return None if candidate is None else _as_estimate(photos, working, found, candidate, other)
+
+
+def _doubts_exif(working: WorkingSet, found: PoseEstimate | None) -> bool:
+    """Whether EXIF's focal lengths may be what keeps the photos apart, or the photos contradict them clearly."""
+    known = {lens.focal / max(lens.width, lens.height) for lens in working.lenses.values() if lens.known}
+    if not known:
+        return False
+    if found is None or found.grade == "C":
+        return True
+    solved = float(np.median([camera.fx / max(camera.width, camera.height) for camera in found.cameras]))
+    return min(abs(np.log(solved / focal)) for focal in known) > EXIF_TRUST
+
+
+def _without_exif(working: WorkingSet) -> WorkingSet:
+    lenses = {
+        group: replace(lens, focal=GUESSED_FOCAL * max(lens.width, lens.height), known=False)
+        for group, lens in working.lenses.items()
+    }
+    return replace(working, lenses=lenses)
 
 
 def _worth_trying(options: SfmOptions, found: PoseEstimate) -> bool:
@@ -143,9 +227,7 @@ def _worth_trying(options: SfmOptions, found: PoseEstimate) -> bool:
 
     The affine attempt takes six times as long, so a few photos are not worth it.
     """
-    linked = [
-        name for name, reason in found.failed.items() if reason not in (advice.STRANGER, advice.CONVICTED)
-    ]
+    linked = [name for name, reason in found.failed.items() if reason not in advice.APART]
     wanting = len(linked) + sum(camera.grade != GOOD for camera in found.cameras)
     return wanting > (0.2 * (len(found.cameras) + len(linked)) if options.affine else 0)
 
@@ -215,7 +297,7 @@ def _as_estimate(
         found,
         candidate,
     )
-    strangers = sum(reason in (advice.STRANGER, advice.CONVICTED) for reason in failed.values())
+    strangers = sum(reason in advice.APART for reason in failed.values())
     grade, metrics = grade_set(candidate, evidence, max(len(working.copies) - strangers, len(names)))
     solved: dict[str, Camera] = {}
     for number, (camera_grade, reason) in enumerate(grade_cameras(candidate, evidence, grade)):

@@ -18,6 +18,9 @@ from ..types import Photo
 
 GUESSED_FOCAL = 1.2
 """Focal length over the long side where nothing is known; COLMAP's own default, a 43 mm lens."""
+SMALL, ENLARGED, MOST = 600, 800, 4.0
+"""Photos with a shorter long side are enlarged to so many pixels, at most so many times: at their own size pictures of
+200 pixels have 500 features and 11 of 24 views of lego_200 found their place, enlarged 3000 and 24."""
 SAME_MEAN, SAME_WORST = 0.004, 0.06
 """Two thumbnails closer than this (mean, largest difference of grey 0..1) are one picture, saved twice."""
 
@@ -73,6 +76,7 @@ def make_copies(
     max_side: int,
     progress: Progress,
     share: float,
+    enlarge: bool = True,
 ) -> WorkingSet:
     """Write working pictures into `folder`.
 
@@ -84,6 +88,7 @@ def make_copies(
         max_side: long side at most, pixels.
         progress: updated from 0 to `share`.
         share: of the caller's stage.
+        enlarge: whether small photos are enlarged.
 
     Returns:
         The working set. Photos share a lens where their sizes and EXIF focal lengths agree.
@@ -97,8 +102,9 @@ def make_copies(
         progress.update(share * number / len(photos))
         rgb, alpha = read_pixels(photo, max_side)
         mask = (masks or {}).get(photo.name, alpha)
-        height, width = rgb.shape[:2]
         thumbnail = _thumbnail(rgb)
+        rgb = _enlarged(rgb, max_side) if enlarge else rgb
+        height, width = rgb.shape[:2]
         same = next((c for c in copies if _same_picture(c.thumbnail, thumbnail)), None)
         if same is not None:
             repeats[photo.name] = same.photo.name
@@ -122,6 +128,15 @@ def make_copies(
             mask = cv2.resize(mask, thumbnail.shape[::-1], interpolation=cv2.INTER_AREA)
         copies.append(Copy(photo, name, group, width, height, thumbnail, mask))
     return WorkingSet(folder, copies, lenses, repeats, masked)
+
+
+def _enlarged(rgb: NDArray[np.float32], max_side: int) -> NDArray[np.float32]:
+    side = max(rgb.shape[:2])
+    if side >= min(SMALL, max_side):
+        return rgb
+    scale = min(MOST, min(ENLARGED, max_side) / side)
+    size = round(rgb.shape[1] * scale), round(rgb.shape[0] * scale)
+    return np.clip(cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), 0.0, 1.0)
 
 
 def _thumbnail(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
