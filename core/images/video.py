@@ -40,7 +40,8 @@ def extract_frames(path: Path, folder: Path, progress: Progress) -> list[Path]:
         count = int(np.clip(total / rate / STEP_S, min(total, 12), MOST))
         picks = np.linspace(0, total - 1, count * TRIES).round().astype(int).reshape(count, TRIES)
         folder.mkdir(parents=True, exist_ok=True)
-        written, place, best = [], -1, (-1.0, np.zeros((1, 1, 3), np.uint8))
+        written: list[Path] = []
+        place, best = -1, (-1.0, np.zeros((1, 1, 3), np.uint8))
         for stretch in picks:
             progress.update(len(written) / count)
             best = (-1.0, best[1])

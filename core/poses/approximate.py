@@ -162,22 +162,16 @@ def improved_by_matches(
         names = [copy.name for copy in copies] if model is None else model.images
         if model is not None:
             poses, rows, lenses = model.poses, model.lens_of_image, model.lenses
-        model = triangulate(
-            names,
-            poses,
-            rows,
-            lenses,
-            found.pairs,
-            found.keypoints,
-            share * side,
-            share * side,
-            mapper=rough.method,
+        wide = share * side
+        joined = triangulate(
+            names, poses, rows, lenses, found.pairs, found.keypoints, wide, wide, mapper=rough.method
         )
-        count = np.bincount(model.image_of, minlength=len(model.images))
-        model = model.without(set(np.flatnonzero(count < 8).tolist()))
-        if len(model.images) < 3 or len(model.points) < 20:
+        count = np.bincount(joined.image_of, minlength=len(joined.images))
+        joined = joined.without(set(np.flatnonzero(count < 8).tolist()))
+        if len(joined.images) < 3 or len(joined.points) < 20:
             return None
-        table = LensTable(model, working)
-        model = table.adjust(replace(model, lenses=table.values), check).model
+        table = LensTable(joined, working)
+        model = table.adjust(replace(joined, lenses=table.values), check).model
+    assert model is not None
     log.info("%s and matches: %d images, %d points", rough.method, len(model.images), len(model.points))
     return estimate_from(photos, working, replace(found, models=[model, *found.models]), seed, check)

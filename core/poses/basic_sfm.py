@@ -192,10 +192,11 @@ def _first_model(
             rays.append((keypoints[name][rows].astype(np.float64) - [cx, cy]) / [fx, fy])
         cv2.setRNGSeed(seed)
         limit = ERROR_PX / lenses[lens_row[pair.a], 0]
-        essential, _ = cv2.findEssentialMat(*rays, np.eye(3), cv2.USAC_MAGSAC, 0.999, limit)
+        a, b = rays
+        essential, _ = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_MAGSAC, 0.999, limit)
         if essential is None or essential.shape != (3, 3):
             continue
-        _, rotation, shift, _ = cv2.recoverPose(essential, *rays, np.eye(3))
+        _, rotation, shift, _ = cv2.recoverPose(essential, a, b, np.eye(3))
         poses = np.stack([np.eye(4)[:3], np.hstack([rotation, shift])])
         rows = np.array([lens_row[pair.a], lens_row[pair.b]], np.int32)
         model = triangulate([pair.a, pair.b], poses, rows, lenses, [pair], keypoints, mapper="incremental")

@@ -111,3 +111,17 @@ def test_uncertainty_is_that_of_repeated_trials(ring: SparseModel) -> None:
         centres.append(found.model.lenses[0, 2])
         reported.append(found.lens[0, 2])
     assert 0.5 < np.median(reported) / (ba.SYSTEMATIC * np.std(centres)) < 2.0
+
+
+def test_moving_the_world_costs_nothing_and_is_no_uncertainty(ring: SparseModel) -> None:
+    focal, known = ring.lenses[:, 0], np.array([True])
+    target, sigma = ba._prior(SIZES, focal, known, ba.LensPrior())
+    normal = ba._normal_equations(ring, target, sigma, 0.5, 0.0)
+    gauge = ba._gauge(ring)
+    moved = np.linalg.norm(normal.schur @ gauge, axis=0) / np.linalg.norm(gauge, axis=0)
+    assert moved.max() < 1e-6 * np.abs(normal.schur).max()
+    near = ba.adjust(disturbed(ring), SIZES, focal, known).rotation_deg
+    large = replace(ring, points=100 * ring.points, poses=ring.poses * np.array([1, 1, 1, 100.0]))
+    large = replace(large, pixels=disturbed(ring).pixels)
+    far = ba.adjust(large, SIZES, focal, known).rotation_deg
+    assert near.max() < 0.8 and np.allclose(far, near, rtol=0.1)
