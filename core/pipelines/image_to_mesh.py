@@ -54,7 +54,7 @@ DRAFT = 64
 TIED = SilhouetteSettings(sigma_azimuth=4.0, sigma_elevation=6.0, sigma_roll=4.0)
 """All these models make the object as the picture's camera sees it, so its direction is nearly known; its distance and lens
 are what they fix beforehand and what has to be solved."""
-EXACT_OVERLAP = 0.975
+EXACT_OVERLAP = 0.96
 """A model whose own camera covers the mask so well has nothing to gain from another."""
 GOOD_OVERLAP = 0.9
 """A camera with less is doubtful."""
