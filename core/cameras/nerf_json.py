@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """NeRF JSON (`transforms.json`): the camera file of instant-ngp, nerfstudio and NeRF-synthetic.
 
-Camera-to-world matrices with OpenGL axes (x right, y up, looking along -z), intrinsics at the top or per frame, in
-pixels of the picture the file was made for. numpy and the standard library only.
+Camera-to-world matrices with OpenGL axes (x right, y up, looking along -z) unless the file says `"axes": "opencv"` (x right,
+y down, looking along +z), intrinsics at the top or per frame, in pixels of the picture the file was made for. numpy and the
+standard library only.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from . import rotations
 from .conventions import flip_axes
 
 _GRADES = (GOOD, DOUBTFUL, FAILED)
+OPENGL, OPENCV = AXES = ("opengl", "opencv")
+"""Values of the entry `axes`, of the whole file or of a frame."""
 
 
 def read(
@@ -78,6 +81,7 @@ def write(
     failed: Mapping[str, str],
     files: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
+    axes: str = OPENGL,
 ) -> None:
     """Write cameras as NeRF JSON with per-frame intrinsics, full double precision.
 
@@ -87,6 +91,7 @@ def write(
         failed: photo name -> reason.
         files: camera name -> text for `file_path`; the name itself where it is missing.
         extra: further top-level entries.
+        axes: of the matrices, opengl | opencv; the second is written into the file, the first is what readers expect.
     """
     files = files or {}
     frames = []
@@ -97,7 +102,7 @@ def write(
             "w": camera.width, "h": camera.height,
             "fl_x": camera.fx, "fl_y": camera.fy, "cx": camera.cx, "cy": camera.cy,
             "k1": k1, "k2": k2, "p1": p1, "p2": p2,
-            "transform_matrix": flip_axes(camera.cam_to_world).tolist(),
+            "transform_matrix": (flip_axes(camera.cam_to_world) if axes == OPENGL else camera.cam_to_world).tolist(),
             "grade": camera.grade,
         }  # fmt: skip
         if camera.reason:
@@ -105,6 +110,7 @@ def write(
         frames.append(frame)
     data = {
         "camera_model": "OPENCV",
+        **({"axes": axes} if axes != OPENGL else {}),
         **(extra or {}),
         "frames": frames,
         "failed": [{"file_path": files.get(name, name), "reason": reason} for name, reason in failed.items()],
@@ -145,6 +151,10 @@ def _camera(name: str, values: Mapping[str, Any], grade: str, size: tuple[int, i
     fx, fy = _focal(name, values, width, height)
     if grade not in _GRADES:
         raise ValueError(f"grade {grade!r}")
+    axes = str(values.get("axes", OPENGL)).lower()
+    if axes not in AXES:
+        raise ValueError(f"axes {axes!r}")
+    pose = _rigid(name, values.get("transform_matrix"))
     return Camera(
         name=name,
         width=width,
@@ -153,7 +163,7 @@ def _camera(name: str, values: Mapping[str, Any], grade: str, size: tuple[int, i
         fy=fy,
         cx=float(values.get("cx", width / 2)),
         cy=float(values.get("cy", height / 2)),
-        cam_to_world=flip_axes(_rigid(name, values.get("transform_matrix"))),
+        cam_to_world=flip_axes(pose) if axes == OPENGL else pose,
         distortion=tuple(float(values.get(key, 0.0)) for key in ("k1", "k2", "p1", "p2")),  # type: ignore[arg-type]
         grade=grade,
         reason=str(values.get("reason", "")),

@@ -124,7 +124,11 @@ def report_cameras(
 
 
 def write_cameras(folder: Path, found: PoseEstimate) -> None:
-    """`transforms.json` and `cameras/` (COLMAP text) of the original photos, and `points.npz`, in the result's frame."""
-    nerf_json.write(folder / "transforms.json", found.cameras, found.failed, extra={"grade": found.grade})
+    """`transforms.json` (and `transforms_opencv.json`), `cameras/` (COLMAP text) of the original photos, and `points.npz`.
+
+    All in the result's frame.
+    """
+    for name, axes in (("transforms.json", nerf_json.OPENGL), ("transforms_opencv.json", nerf_json.OPENCV)):
+        nerf_json.write(folder / name, found.cameras, found.failed, extra={"grade": found.grade}, axes=axes)
     colmap_files.write_text(folder / "cameras", found.cameras, found.cloud)
     np.savez(folder / "points.npz", points=found.cloud.points.astype(np.float32), colors=found.cloud.colors)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from maquette.core.cameras import colmap_files, nerf_json, rotations
+from maquette.core.cameras.blender import from_blender, to_blender
 from maquette.core.errors import InputError
 from maquette.core.types import Camera, SparseCloud
 
@@ -116,6 +117,37 @@ def test_nerf_json_round_trip_with_grades_and_failures(tmp_path: Path) -> None:
     assert (found[2].grade, found[2].reason, failed) == ("doubtful", "few points", {"bad.jpg": "no overlap"})
 
 
+def test_opencv_axes_by_hand_and_back(tmp_path: Path) -> None:
+    nerf_json.write(tmp_path / "t.json", some_cameras(), {}, axes="opencv")
+    text = json.loads((tmp_path / "t.json").read_text())
+    assert text["axes"] == "opencv"
+    assert text["frames"][1]["transform_matrix"] == some_cameras()[1].cam_to_world.tolist()
+    assert_same(nerf_json.read(tmp_path / "t.json")[0], some_cameras())
+
+
+def test_around_all_files_and_blender_a_point_stays_where_it_is(tmp_path: Path) -> None:
+    """COLMAP text -> NeRF OpenCV -> COLMAP binary -> NeRF OpenGL -> Blender and back, for a photo of full resolution."""
+    given = [
+        replace(c, name=f"{n}.jpg", distortion=(0.0,) * 4).resized(6000 + n, 4000)
+        for n, c in enumerate(some_cameras())
+    ]
+    colmap_files.write_text(tmp_path / "text", given)
+    nerf_json.write(tmp_path / "cv.json", colmap_files.read(tmp_path / "text")[0], {}, axes="opencv")
+    colmap_files.write_binary(tmp_path / "binary", nerf_json.read(tmp_path / "cv.json")[0])
+    nerf_json.write(tmp_path / "gl.json", colmap_files.read(tmp_path / "binary")[0], {})
+    last = [
+        from_blender(to_blender(camera), camera.name) for camera in nerf_json.read(tmp_path / "gl.json")[0]
+    ]
+    points = np.random.default_rng(2).normal(size=(50, 3))
+    for before, after in zip(given, last, strict=True):
+        assert (after.name, after.width, after.height) == (before.name, before.width, before.height)
+        numbers = [[c.fx, c.fy, c.cx, c.cy] for c in (before, after)]
+        assert np.allclose(*numbers, rtol=1e-9, atol=0)
+        assert np.abs(after.cam_to_world - before.cam_to_world).max() < 1e-9
+        front = before.project(points)[1] > 0.2
+        assert np.abs(before.project(points[front])[0] - after.project(points[front])[0]).max() < 1e-4
+
+
 def write_json(path: Path, **changes) -> Path:
     frame = {"file_path": "./images/r_0", "transform_matrix": np.eye(4).tolist()}
     top = {"camera_angle_x": 2 * np.arctan(0.5), "w": 200, "h": 100}
@@ -162,6 +194,7 @@ def test_size_comes_from_the_photo_where_the_file_has_none(tmp_path: Path) -> No
         ({"transform_matrix": [[1, 2], [3, 4]]}, "CAMERAS_UNREADABLE"),
         ({"transform_matrix": (np.eye(4) * np.nan).tolist()}, "CAMERAS_UNREADABLE"),
         ({"grade": "failed"}, "CAMERAS_EMPTY"),
+        ({"axes": "vulkan"}, "CAMERAS_UNREADABLE"),
     ],
 )
 def test_bad_files_are_typed_errors(tmp_path: Path, changes: dict, code: str) -> None:
