@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The camera of a photo solved against geometry that is there already: render, compare, and step.
 
-First cameras come from the outline's shape and from matched features (`alignment_search`), all of them are brought closer at
-a small size, the best go on, and the last is fitted at the working size (`alignment_steps`).
+First cameras come from the outline's shape and from matched features (`alignment_search`), and where those convince nobody from
+edges alone (`alignment_templates`); all are brought closer at a small size, the best go on, and the last is fitted at the
+working size (`alignment_steps`).
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cameras.rotations import angle_deg
 from ..errors import FailedError
 from ..progress import Progress
 from ..scene_geometry import SceneGeometry
 from ..types import DOUBTFUL, GOOD, Camera
-from .alignment_evidence import SURE, Evidence
+from .alignment_evidence import NOTHING, SURE, Evidence
 from .alignment_model import Model
 from .alignment_search import Start, by_features, by_outline
 from .alignment_steps import Fitted, FocalPrior, Stage, agreement, fit_stage
+from .alignment_templates import by_edges
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,8 @@ COARSE = (
 )
 COARSE_UNMASKED = (Stage(side=112, steps=8, reach=7.0, blur=1.5, free_focal=False),)
 MIDDLE = (Stage(side=224, steps=8, reach=8.0, blur=1.5), Stage(side=224, steps=5, reach=5.0, blur=1.0))
+FOLLOWED = 4
+"""Cameras that go on to the middle size."""
 FINE = (
     Stage(side=400, steps=6, reach=6.0, blur=1.2),
     Stage(side=800, steps=7, reach=5.0, blur=1.0),
@@ -104,9 +109,20 @@ def align_camera(
     progress.update(0.3)
     given = [Start(start, 0.0, "given")] if _sees(model, start) else []
     rated = _followed(model, [*features, *outline, *given], photo, prior, progress)
-    if not rated:
+    finalists = _finalists(model, rated, photo, prior, progress)
+    if not finalists or not _convincing(finalists[0], photo):
+        # The mask may be wrong, or the start is: edges alone, everywhere.
+        photo = Evidence(photo.rgb, None, NOTHING)
+        edges = by_edges(model, photo, start, settings.within_deg, settings.starts, progress)
+        more = _followed(model, edges, photo, prior, progress)
+        again = [Start(one.camera, 0.0, one.source) for one in finalists]
+        finalists = _finalists(
+            model, [*_followed(model, again, photo, prior, progress), *more], photo, prior, progress
+        )
+    if not finalists:
         raise _nothing_fits()
-    best, second = _finalists(model, rated, photo, prior, progress)
+    best = finalists[0]
+    second = next((one for one in finalists[1:] if _differ(model, best.camera, one.camera)), None)
     for stage in FINE:
         fitted = fit_stage(model, best.camera, photo, stage, prior)
         best = replace(best, camera=fitted.camera, fitted=fitted)
@@ -117,38 +133,56 @@ def align_camera(
 def _followed(
     model: Model, starts: list[Start], photo: Evidence, prior: FocalPrior, progress: Progress
 ) -> list[_Rated]:
-    """Every start brought closer at a small size, best first."""
+    """Every start brought closer at a small size."""
     rated = []
     tiny = photo.resized(112)
     for number, start in enumerate(starts):
         progress.update(0.3 + 0.35 * number / len(starts))
         camera = start.camera
         masked = photo.mask is not None and photo.trust > 0 and start.source != "features"
-        for stage in COARSE if masked else COARSE_UNMASKED:
+        stages = (
+            COARSE_UNMASKED if not masked else COARSE if photo.trust == SURE else COARSE + COARSE_UNMASKED
+        )
+        for stage in stages:
             camera = fit_stage(model, camera, photo, stage, prior).camera
         score, parts = agreement(model, tiny.camera(camera), tiny)
         log.debug("%s %.2f -> %.3f %s", start.source, start.rank, score, parts)
         rated.append(_Rated(camera, score, parts, start.source))
-    return sorted((one for one in rated if one.score > 0), key=lambda one: -one.score)
+    return [one for one in rated if one.score > 0]
 
 
 def _finalists(
     model: Model, rated: list[_Rated], photo: Evidence, prior: FocalPrior, progress: Progress
-) -> tuple[_Rated, _Rated | None]:
-    """The best two that differ, after the middle size."""
+) -> list[_Rated]:
+    """The best that differ, best first, after the middle size."""
     small = photo.resized(224)
     done: list[_Rated] = []
-    for number, one in enumerate(rated[:4]):
+    for number, one in enumerate(_distinct(sorted(rated, key=lambda one: -one.score))[:FOLLOWED]):
         progress.update(0.65 + 0.05 * number)
         camera = one.camera
         for stage in MIDDLE:
             camera = fit_stage(model, camera, photo, stage, prior).camera
         score, parts = agreement(model, small.camera(camera), small)
+        log.debug("middle: %s %.3f %s", one.source, score, parts)
         done.append(_Rated(camera, score, parts, one.source))
-    done.sort(key=lambda one: -one.score)
-    best = done[0]
-    other = next((one for one in done[1:] if _differ(model, best.camera, one.camera)), None)
-    return best, other
+    return sorted(done, key=lambda one: -one.score)
+
+
+def _convincing(best: _Rated, photo: Evidence) -> bool:
+    """Whether the geometry explains the photo so well that nothing else need be tried."""
+    if photo.trust == SURE and best.parts["region"] < 0.9:
+        return False
+    return best.parts["edges"] > 0.55 and best.parts["surface"] > 0.7
+
+
+def _distinct(rated: list[_Rated]) -> list[_Rated]:
+    """Best first; many starts end in the same place."""
+    kept: list[_Rated] = []
+    for one in rated:
+        turns = [one.camera.cam_to_world[:3, :3].T @ other.camera.cam_to_world[:3, :3] for other in kept]
+        if all(float(angle_deg(turn)) > 5.0 for turn in turns):
+            kept.append(one)
+    return kept
 
 
 def _sees(model: Model, camera: Camera) -> bool:

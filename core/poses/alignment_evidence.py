@@ -45,24 +45,6 @@ class Evidence:
         """The camera of the photo for pictures of this size."""
         return camera.resized(self.rgb.shape[1], self.rgb.shape[0])
 
-    def cut_again(self, shown: NDArray[np.bool_]) -> Evidence:
-        """A mask by GrabCut from where the geometry was seen to be: unsure is a band around its outline."""
-        if self.trust == SURE or not shown.any() or shown.all():
-            return self
-        side = max(2, round(0.07 * float(np.sqrt(shown.sum()))))
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * side + 1, 2 * side + 1))
-        plane = shown.astype(np.uint8)
-        core, reach = cv2.erode(plane, kernel), cv2.dilate(plane, kernel)
-        labels = np.where(shown, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-        labels[core > 0], labels[reach == 0] = cv2.GC_FGD, cv2.GC_BGD
-        if not (labels == cv2.GC_FGD).any() or not (labels == cv2.GC_BGD).any():
-            return self
-        cv2.setRNGSeed(0)
-        picture = np.ascontiguousarray((self.rgb * 255.0 + 0.5).astype(np.uint8))
-        cv2.grabCut(picture, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
-        mask = cv2.GaussianBlur((labels & 1).astype(np.float32), (0, 0), 0.7)
-        return Evidence(self.rgb, np.asarray(mask, np.float32), GUESS)
-
 
 def gather_evidence(
     name: str, rgb: Map, alpha: Map | None, given: Map | None, progress: Progress, mode: str = "auto"

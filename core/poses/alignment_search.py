@@ -115,7 +115,7 @@ def by_outline(
     starts: list[Start] = []
     for rank, base, frame, roll in found:
         camera = _placed(base, model, frame, goal, roll)
-        if all(_apart(camera, other.camera) > 14.0 for other in starts):
+        if all(apart(camera, other.camera) > 14.0 for other in starts):
             starts.append(Start(camera, rank, "outline"))
         if len(starts) == most:
             break
@@ -126,7 +126,7 @@ def by_features(
     model: Model, photo: Evidence, start: Camera, within_deg: float, most: int, progress: Progress
 ) -> list[Start]:
     """Cameras from features that the photo shares with pictures of the geometry."""
-    sift = cv2.SIFT_create(nfeatures=2500, contrastThreshold=0.02)
+    sift = cv2.SIFT.create(nfeatures=2500, contrastThreshold=0.02)
     scale = start.width / photo.rgb.shape[1]
     picture = _grey(photo.rgb)
     keys, descriptors = sift.detectAndCompute(picture, None)
@@ -157,7 +157,7 @@ def by_features(
     starts.sort(key=lambda item: -item.rank)
     kept: list[Start] = []
     for one in starts:
-        if all(_apart(one.camera, other.camera) > 6.0 for other in kept):
+        if all(apart(one.camera, other.camera) > 6.0 for other in kept):
             kept.append(one)
     return kept[:most]
 
@@ -286,7 +286,8 @@ def _placed(base: Camera, model: Model, frame: _Frame, goal: _Frame, roll_deg: f
     return orbit.camera(numbers)
 
 
-def _apart(one: Camera, other: Camera) -> float:
+def apart(one: Camera, other: Camera) -> float:
+    """Angle between the rotations of two cameras, degrees."""
     return float(angle_deg(one.cam_to_world[:3, :3].T @ other.cam_to_world[:3, :3]))
 
 

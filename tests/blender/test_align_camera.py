@@ -109,7 +109,12 @@ def test_what_the_engine_gets(stage, module, tmp_path):
 
 def test_the_present_camera_is_the_start(stage, scene, module):
     """Any sensor fit and shape of the render, against Blender's own matrix."""
-    for fit, width, height in (("AUTO", 200, 100), ("AUTO", 100, 200), ("VERTICAL", 200, 100), ("HORIZONTAL", 100, 200)):
+    for fit, width, height in (
+        ("AUTO", 200, 100),
+        ("AUTO", 100, 200),
+        ("VERTICAL", 200, 100),
+        ("HORIZONTAL", 100, 200),
+    ):
         stage.data.sensor_fit, stage.data.sensor_height = fit, 20.0
         scene.render.resolution_x, scene.render.resolution_y = width, height
         lens = module("operators.cameras").scene_lens(scene, stage)

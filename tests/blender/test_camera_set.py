@@ -114,7 +114,9 @@ def relative(root):
 
 def test_upright_by_cameras_and_floor(solved, scene):
     """The take's floor is z = -1 in its own frame, its cameras stand level above it; the result lies askew."""
-    solved.matrix_world = Matrix.Rotation(1.1, 4, (1, 2, 0)) @ Matrix.Translation((5, 4, 3)) @ solved.matrix_world
+    solved.matrix_world = (
+        Matrix.Rotation(1.1, 4, (1, 2, 0)) @ Matrix.Translation((5, 4, 3)) @ solved.matrix_world
+    )
     bpy.context.view_layer.update()
     before = relative(solved)
     assert bpy.ops.maquette.orient(method="CAMERAS") == {"FINISHED"}
@@ -180,10 +182,12 @@ def test_points_at_the_cursor(solved, scene):
     for place in ((0, 0, 0), (1, 0, 0), (0, 1, 0)):
         scene.cursor.location = place
         assert bpy.ops.maquette.add_point() == {"FINISHED"}
-    points = [item for item in bpy.context.selected_objects]
+    points = list(bpy.context.selected_objects)
     assert len(points) == 3
     bpy.context.view_layer.update()
-    assert np.allclose(sorted(list(p.matrix_world.translation) for p in points), [(0, 0, 0), (0, 1, 0), (1, 0, 0)], atol=1e-5)
+    assert np.allclose(
+        sorted(list(p.matrix_world.translation) for p in points), [(0, 0, 0), (0, 1, 0), (1, 0, 0)], atol=1e-5
+    )
     assert bpy.ops.maquette.orient(method="FLOOR") == {"FINISHED"}
 
 
