@@ -33,17 +33,14 @@ def filtered(x: Tensor, up: int, before: int, after: int, gain: float) -> Tensor
 
 
 def modulated(x: Tensor, weight: Tensor, style: Tensor, up: bool, demodulate: bool) -> Tensor:
-    batch = len(x)
     w = weight[None] * style[:, None, :, None, None]
     if demodulate:
         w = w * (w.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
-    x = x.reshape(1, -1, *x.shape[2:])
-    if up:
-        w = w.transpose(1, 2).reshape(-1, w.shape[1], *w.shape[3:])
-        y = filtered(F.conv_transpose2d(x, w, stride=2, groups=batch), 1, 1, 1, 4.0)
-    else:
-        y = F.conv2d(x, w.flatten(0, 1), padding=weight.shape[-1] // 2, groups=batch)
-    return y.reshape(batch, -1, *y.shape[2:])
+    if not up:
+        return torch.cat([F.conv2d(x[i : i + 1], w[i], padding=weight.shape[-1] // 2) for i in range(len(x))])
+    # one by one: torch's gradient of a grouped transposed convolution on a processor is wrong (2.13)
+    y = torch.cat([F.conv_transpose2d(x[i : i + 1], w[i].transpose(0, 1), stride=2) for i in range(len(x))])
+    return filtered(y, 1, 1, 1, 4.0)
 
 
 def layer(part: nn.Module, x: Tensor, w: Tensor, noise: str) -> Tensor:
@@ -109,6 +106,7 @@ def march(depths: Tensor, colours: Tensor, sigma: Tensor, white: bool) -> tuple[
     return 2 * (rgb + 1 - total if white else rgb) - 1, depth, weights
 
 
+@torch.no_grad()
 def fine_depths(depths: Tensor, weights: Tensor, count: int) -> Tensor:
     """(N, D), (N, D - 1) -> (N, count) at even quantiles."""
     weights = F.avg_pool1d(F.max_pool1d(weights[:, None], 2, 1, padding=1), 2, 1)[:, 0] + 0.01

@@ -24,11 +24,11 @@ def filter_2d() -> Tensor:
     return torch.outer(line, line) / 64.0
 
 
-def filtered(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
-    """(B, C, H, W) -> (B, C, H + 2 padding - 3, W + 2 padding - 3): the filter on every channel, zeros around."""
+def filtered(x: Tensor, padding: int, gain: float = 1.0, bias: Tensor | None = None) -> Tensor:
+    """(B, C, H, W) -> (B, C, H + 2 padding - 3, W + 2 padding - 3): the filter on every channel, zeros around, and bias (C,)."""
     channels = x.shape[1]
     kernel = (filter_2d() * gain).to(x).expand(channels, 1, 4, 4)
-    return F.conv2d(x, kernel, padding=padding, groups=channels)
+    return F.conv2d(x, kernel, bias, padding=padding, groups=channels)
 
 
 def upsampled(image: Tensor) -> Tensor:
@@ -84,31 +84,31 @@ def modulated(
         gain: factor on the result before the bias.
 
     Returns:
-        (B, O, H, W) or (B, O, 2H, 2W).
+        (B, O, H, W) or (B, O, 2H, 2W), in the dtype of x, which the weights are rounded to last.
     """
-    after = None
-    if len(x) == 1:
+    bias, after = bias.to(x.dtype), None
+    if len(x) == 1 and x.numel() > weight.numel():
         weight = weight * (style[0] * gain)[:, None, None]
         if demodulate:
             power = weight.square().sum((1, 2, 3), keepdim=True) / gain**2
             weight = weight * torch.rsqrt(power + 1e-8)
-    else:  # one set of weights for all pictures: scale what goes in and what comes out
-        x = x * style[:, :, None, None]
+    else:  # the weights stay: scale what goes in and what comes out
+        x = x * style.to(x.dtype)[:, :, None, None]
         after = torch.full_like(style[:, :1], gain)
         if demodulate:
             after = gain * torch.rsqrt(style.square() @ weight.square().sum((2, 3)).T + 1e-8)  # (B, O)
+    weight = weight.to(x.dtype)
+    own = bias if after is None else None
     if up:
-        y = filtered(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 1, 4.0)
-    elif after is None:
-        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+        y = filtered(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 1, 4.0, own)
     else:
-        y = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-    if after is not None:
-        y = y * after[:, :, None, None]
-    return y.add_(bias[:, None, None])
+        y = F.conv2d(x, weight, own, padding=weight.shape[-1] // 2)
+    return y if after is None else torch.addcmul(bias[:, None, None], y, after.to(y.dtype)[:, :, None, None])
 
 
 def activated(y: Tensor, clamp: float | None) -> Tensor:
-    """Leaky ReLU of what already carries its gain, and the clamp; works in place."""
+    """Leaky ReLU of what already carries its gain, and the clamp; may work in place."""
     y = F.leaky_relu_(y, SLOPE)
-    return y if clamp is None else y.clamp_(-clamp, clamp)
+    if clamp is None:
+        return y
+    return y.clamp(-clamp, clamp) if y.requires_grad else y.clamp_(-clamp, clamp)

@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...fields.triplane import PlaneDecoder, TriplaneField, TriplaneRule
+from ...fields.triplane import PlaneDecoder, TriplaneRule
 from ..parts.key_layout import KeyLayout, load_public
 from .configuration import AXES, Eg3dConfig
+from .head_field import HeadField
 from .mapping import Mapping
-from .planes import MARGIN, Decoder, PlaneSampler, query_field
+from .planes import MARGIN, POINTS, Decoder, PlaneSampler, with_margin
 from .rays import Draws
 from .rendering import Rendered, render
 from .synthesis import Noise, SuperResolution, Synthesis
@@ -51,6 +52,7 @@ class Eg3d(nn.Module):
         self.backbone = Backbone(config)
         self.superresolution = SuperResolution(config.superresolution, config.plane_features, config.w_width)
         self.decoder = Decoder(config.plane_features, config.decoder_hidden, config.rendering.decoder_lr_mul)
+        self.to(memory_format=torch.channels_last)  # as the pictures are held
 
     @classmethod
     def from_public(cls, tensors: Mapped[str, Tensor], config: Eg3dConfig) -> Eg3d:
@@ -62,7 +64,7 @@ class Eg3d(nn.Module):
         with torch.device("meta"):
             network = cls(config)
         load_public(network, tensors, LAYOUT)
-        return network
+        return network.to(memory_format=torch.channels_last)
 
     def mapping(self, z: Tensor, label: Tensor, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
         """Latent rows (B, rows, w_width).
@@ -117,10 +119,12 @@ class Eg3d(nn.Module):
         return self.picture(self.render(self.planes(ws, noise), labels, draws=draws), ws)
 
     def query(self, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """One head's planes (3, C, S, S), points (N, 3) -> raw density (N,), colour features (N, C)."""
-        return self._query(self._sampler(planes), points)
+        """One head's planes (3, C, S, S), points (N, 3) -> raw density (N,), colour features (N, C) in -0.001..1.001."""
+        sampler = self._sampler(planes)
+        found = [self._query(sampler, part) for part in points.split(POINTS)]
+        return torch.cat([sigma for sigma, _ in found]), with_margin(torch.cat([rgb for _, rgb in found]))
 
-    def field(self, planes: Tensor, level: float = LEVEL, border: float = BORDER) -> TriplaneField:
+    def field(self, planes: Tensor, level: float = LEVEL, border: float = BORDER) -> HeadField:
         """One head as a field in the generator's frame; it keeps its own copy of what it needs.
 
         Args:
@@ -148,7 +152,7 @@ class Eg3d(nn.Module):
             level=float(F.softplus(torch.tensor(level - 1.0))),
             border=border,
         )
-        return TriplaneField(
+        return HeadField(
             planes.detach().clone(), decoder.to(planes.device).requires_grad_(False).eval(), rule
         )
 
@@ -156,4 +160,4 @@ class Eg3d(nn.Module):
         return PlaneSampler(planes, AXES[self.config.plane_axes], self.config.rendering.box_warp)
 
     def _query(self, sampler: PlaneSampler, points: Tensor) -> tuple[Tensor, Tensor]:
-        return query_field(sampler, self.decoder, points)
+        return self.decoder(sampler(points))

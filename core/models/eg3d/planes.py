@@ -9,11 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..parts.rows import chunk_of, linear
+from ..parts.rows import linear
 from .convolution import FullyConnected
 
 MARGIN = 0.001
 """Colours reach this far beyond 0..1 (Barron et al. 2021, mip-NeRF)."""
+
+POINTS = 1 << 14
+"""Points at a time, our choice: their features stay in a processor's cache."""
 
 
 class Decoder(nn.Module):
@@ -36,10 +39,16 @@ class Decoder(nn.Module):
         return found
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, width) -> raw density (N,), colour features (N, width) in -0.001..1.001."""
+        """(N, width) -> raw density (N,), colour features (N, width) in 0..1 (`with_margin` gives the published range)."""
         (w0, b0), (w1, b1) = self.matrices()
-        out = linear(F.softplus(linear(features, w0, b0)), w1, b1)
-        return out[:, 0], torch.sigmoid(out[:, 1:]) * (1 + 2 * MARGIN) - MARGIN
+        hidden = F.softplus(linear(features, w0, b0))
+        # One output by itself: the others are then a whole number of a processor's vectors.
+        return torch.mv(hidden, w1[0]) + b1[0], torch.sigmoid(linear(hidden, w1[1:], b1[1:]))
+
+
+def with_margin(colours: Tensor) -> Tensor:
+    """0..1 -> -0.001..1.001."""
+    return colours * (1 + 2 * MARGIN) - MARGIN
 
 
 class PlaneSampler:
@@ -71,27 +80,18 @@ class PlaneSampler:
         """points (N, 3) -> (N, C)."""
         width = self.size + 2
         texels = (
-            (points * self.scale + 1.0) * self.size + 1.0
-        ) / 2  # where texel k has its centre at k, the ring at 0
-        texels = texels.clamp(0.0, self.size + 1.0)
+            (points.T.contiguous() * self.scale + 1.0) * self.size + 1.0
+        ) / 2  # (3, N): texel k has its centre at k,
+        texels = texels.clamp(0.0, self.size + 1.0)  # the ring at 0
         first = texels.detach().floor().clamp_max(self.size)
-        part = texels - first  # (N, 3)
-        whole = first.long()
+        part, whole = texels - first, first.long()
         rest = 1.0 - part
         places, weights = [], []
         for number, (column, row) in enumerate(self.pairs):
-            corner = (number * width + whole[:, row]) * width + whole[:, column]
+            corner = (number * width + whole[row]) * width + whole[column]
             places += [corner, corner + 1, corner + width, corner + width + 1]
-            weights += [
-                rest[:, row] * rest[:, column], rest[:, row] * part[:, column],
-                part[:, row] * rest[:, column], part[:, row] * part[:, column],
-            ]  # fmt: skip
+            weights += [rest[row] * rest[column], rest[row] * part[column]]
+            weights += [part[row] * rest[column], part[row] * part[column]]
         return F.embedding_bag(
             torch.stack(places, 1), self.table, per_sample_weights=torch.stack(weights, 1), mode="sum"
         )
-
-
-def query_field(sampler: PlaneSampler, decoder: Decoder, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw density (N,) and colour features (N, C) at points (N, 3), any number of them."""
-    found = [decoder(sampler(part)) for part in points.split(2 * chunk_of(points.device))]
-    return torch.cat([sigma for sigma, _ in found]), torch.cat([features for _, features in found])

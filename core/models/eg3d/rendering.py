@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from .configuration import RenderingConfig
+from .planes import MARGIN
 from .rays import Draws, camera_rays, coarse_depths, importance_depths, interval_weights
 
 Query = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Points (N, 3) -> raw density (N,) and features (N, C)."""
+"""Points (N, 3) -> raw density (N,) and features (N, C) in 0..1."""
 
 BLOCK = 1 << 15
 """Coarse samples at a time on a processor; on a graphics card `_BLOCK_ELSEWHERE`."""
@@ -100,12 +101,12 @@ def _march(
     raw densities (N, D), least and greatest depth (N, 2).
     """
     sigma, features = _ask(query, origins, directions, depths)
-    coarse = sigma
+    coarse, found = sigma, [features]
     if quantiles.shape[1]:
         fine = importance_depths(depths, interval_weights(sigma.detach(), depths), quantiles)
         more = _ask(query, origins, directions, fine)
         depths, sigma = torch.cat([depths, fine], 1), torch.cat([sigma, more[0]], 1)
-        features = torch.cat([features, more[1]], 1)
+        found.append(more[1])
     ordered, order = depths.sort(1)
     weights = interval_weights(sigma.gather(1, order), ordered)  # (N, S - 1)
     opacity = weights.sum(1, keepdim=True)
@@ -115,7 +116,12 @@ def _march(
     # cheaper than sorting the features.
     half = torch.nn.functional.pad(weights, (1, 1)) / 2
     share = torch.zeros_like(depths).scatter(1, order, half[:, 1:] + half[:, :-1])
-    colour = (share[:, None] @ features)[:, 0]  # (N, C)
+    parts = share.split([f.shape[1] for f in found], 1)
+    summed = sum(
+        (w[:, None] @ f for w, f in zip(parts, found, strict=True)), torch.zeros((), device=depths.device)
+    )
+    # The margin of the colours is the same for every sample: it comes after the sum.
+    colour = summed[:, 0] * (1 + 2 * MARGIN) - MARGIN * opacity  # (N, C)
     if config.white_back:
         colour = colour + 1.0 - opacity
     return 2.0 * colour - 1.0, depth, opacity, coarse, torch.stack([ordered[:, 0], ordered[:, -1]], 1)

@@ -61,7 +61,7 @@ class ToRgb(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x (B, width, S, S), w (B, w_width) -> (B, out, S, S)."""
         style = self.affine(w) / math.sqrt(self.weight.shape[1])
-        y = modulated(x, self.weight, style, self.bias, demodulate=False)
+        y = modulated(x, self.weight, style, self.bias, demodulate=False).to(w.dtype)
         return y if self.clamp is None else y.clamp_(-self.clamp, self.clamp)
 
 
@@ -139,6 +139,8 @@ class SuperResolution(nn.Module):
     def __init__(self, config: SuperResolutionConfig, features: int, w_width: int) -> None:
         super().__init__()
         self.config = config
+        self.precision = torch.float32
+        """Of the convolutions; published in half precision. bfloat16 takes half the time where the machine computes with it."""
         side, width = config.side, features
         for number, (up, out) in enumerate(zip(config.ups, config.widths, strict=True)):
             side *= 2 if up else 1
@@ -153,7 +155,7 @@ class SuperResolution(nn.Module):
         Raises:
             ValueError: the feature picture is larger than the module was made for, and it cannot reduce (Hybrid4X).
         """
-        side = self.config.side
+        side, given = self.config.side, features.dtype
         if features.shape[-1] != side:
             if self.config.upscale_only and features.shape[-1] > side:
                 raise ValueError(f"feature picture of {features.shape[-1]} pixels, at most {side}")
@@ -161,7 +163,7 @@ class SuperResolution(nn.Module):
                 features, size=(side, side), mode="bilinear", align_corners=False, antialias=antialias
             )
         image = features[:, :3]
-        x = features.contiguous(memory_format=torch.channels_last)
+        x = features.to(self.precision).contiguous(memory_format=torch.channels_last)
         for number in (0, 1):
             x, image = self.get_submodule(f"block{number}")(x, image, (w, w, w), noise)
-        return image
+        return image.to(given)
