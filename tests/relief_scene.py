@@ -23,17 +23,23 @@ VIEWS, SIDE, FOCAL = 16, 128, 1.1
 DEPTH, RISE, EXTENT = 4.0, 0.6, 5.5
 """Mean distance of the relief, its height either way, half its side."""
 TURN_DEG, SHIFT = 12.0, 0.1 * DEPTH
-VERTICES = 400
+VERTICES = 700
 
 
 def relief(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.float32]]:
-    """Vertices (V, 3), faces (F, 3) and vertex colours (V, 3): soft hills under painted blots of many sizes."""
+    """Vertices (V, 3), faces (F, 3) and vertex colours (V, 3): soft hills under paint, discs with sharp edges and one lamp."""
     draw = np.random.default_rng(seed)
     axis = np.linspace(-EXTENT, EXTENT, VERTICES)
     x, y = np.meshgrid(axis, axis)
     height = _blots(draw, x, y, [(60, 0.8)])[..., 0]
     height = RISE * height / np.abs(height).max()
-    colour = 0.5 + _blots(draw, x, y, [(30, 1.2), (160, 0.45), (700, 0.16)])
+    colour = 0.5 + _blots(draw, x, y, [(30, 1.2), (160, 0.45)])
+    for cx, cy in draw.uniform(-EXTENT, EXTENT, (500, 2)):
+        disc = (x - cx) ** 2 + (y - cy) ** 2 < draw.uniform(0.05, 0.3) ** 2
+        colour[disc] = draw.uniform(0, 1, 3)
+    slope_y, slope_x = np.gradient(height, axis, axis)
+    light = (1 - 0.6 * slope_x - 0.4 * slope_y) / np.sqrt(1 + slope_x**2 + slope_y**2)
+    colour *= light.clip(0.2, 1.4)[..., None] / 1.2
     vertices = np.stack([x, y, DEPTH + height], -1).reshape(-1, 3)
     first = (np.arange(VERTICES - 1)[:, None] * VERTICES + np.arange(VERTICES - 1)).ravel()
     faces = np.concatenate(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from maquette.core.errors import Cancelled
 from maquette.core.models.stored_field import load_field
-from maquette.core.poses.diffusion.cameras import Poses, looking_at_origin
+from maquette.core.poses.diffusion.cameras import looking_at_origin
 from maquette.core.poses.diffusion.encoder import PoseEncoder
 from maquette.core.poses.diffusion.estimate import grade_camera, train
 from maquette.core.poses.diffusion.pictures import Pictures, local_rays
@@ -23,36 +23,11 @@ from maquette.core.poses.diffusion.training import RADIUS, Trainer, box_half
 from maquette.core.poses.diffusion.volume import FOG, Cube, Frustum, Volume
 from maquette.core.types import DOUBTFUL, GOOD
 
-TINY = DiffusionSettings(
-    candidates=8, canvas=16, width=8, steps=20, images=2, rays=32, probe_rays=8, samples=16, cells=16,
-    restarts=1, polish_steps=4,
-)  # fmt: skip
+from .balls import TINY, three_balls
 
 
 def quiet(share: float) -> None:
     """Nobody asks."""
-
-
-def three_balls(views: int = 12) -> tuple[Pictures, Poses]:
-    """Pictures of 32 pixels of a red, a green and a blue ball of different sizes, and their cameras."""
-    turns = torch.arange(views) * (2 * math.pi / views)
-    poses = looking_at_origin(turns, 0.3 + 0.5 * (torch.arange(views) % 3) / 2, RADIUS)
-    local = local_rays(32, torch.arange(32 * 32), 1.4)
-    pixels = []
-    for row in range(views):
-        rays = local @ poses.rotation[row].T
-        picture, nearest = torch.zeros(4, 1024), torch.full((1024,), 99.0)
-        for colour, (place, radius) in enumerate(
-            [((0.7, 0, 0), 0.45), ((-0.3, 0.6, 0.2), 0.35), ((0, -0.5, 0.5), 0.3)]
-        ):
-            to = torch.tensor(place) - poses.centre[row]
-            along = rays @ to
-            away = to.square().sum() - along.square()
-            hit = (away < radius**2) & (along < nearest)
-            nearest[hit] = along[hit]
-            picture[:3, hit], picture[colour, hit], picture[3, hit] = 0.1, 0.9, 1.0
-        pixels.append(picture.view(4, 32, 32))
-    return Pictures.of(pixels, 16, 1.4, True), poses
 
 
 def test_an_even_cube_absorbs_by_its_thickness() -> None:
