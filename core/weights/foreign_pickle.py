@@ -199,7 +199,7 @@ def settings_of(network: Record) -> dict[str, Any]:
     }
     renderer = (attributes.get("_modules") or {}).get("renderer")
     axes = getattr(renderer, "plane_axes", None)
-    if hasattr(axes, "tolist"):  # not where only shapes are read
+    if axes is not None and hasattr(axes, "tolist"):  # not where only shapes are read
         settings["plane_axes"] = axes.tolist()
     return {name: value for name, value in settings.items() if value not in (None, {})}
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..blending.face_parser import FaceParser
 from ..errors import InputError, MissingError
 from ..models.campari import generator as campari
 from ..models.convonet import network as convonet
@@ -19,6 +18,7 @@ from ..models.depth_anything.model import DepthAnything
 from ..models.dvr import network as dvr
 from ..models.eg3d.encoder import PoseEncoder
 from ..models.eg3d.files import generator_from
+from ..models.face_parser.network import FaceParser
 from ..models.giraffe import generator as giraffe
 from ..models.loftr.network import LoFTR, LoFTRConfig
 from ..models.lrm.configuration import read_configuration

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from maquette.core.blending.face_parser import FaceParser
 from maquette.core.models.eg3d import cameras
 from maquette.core.models.eg3d.configuration import config_from
 from maquette.core.models.eg3d.encoder import PoseEncoder, encoder_config_from
@@ -22,6 +21,7 @@ from maquette.core.models.eg3d.rays import (
     importance_depths,
     interval_weights,
 )
+from maquette.core.models.face_parser.network import FaceParser
 from maquette.core.models.parts.key_shapes import shapes_of
 from torch import Tensor
 

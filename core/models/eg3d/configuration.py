@@ -257,8 +257,8 @@ def plane_axes_from(matrices: Any) -> PlaneAxes:
 
 def _first_two_axes(matrix: Any) -> tuple[int, int]:
     """The coordinates p A^-1 starts with: the inverse of a permutation is its transpose, so those of its first two rows."""
-    a, b = (max(range(3), key=lambda i, row=row: abs(float(row[i]))) for row in matrix[:2])
-    return a, b
+    sizes = [[abs(float(value)) for value in row] for row in matrix[:2]]
+    return sizes[0].index(max(sizes[0])), sizes[1].index(max(sizes[1]))
 
 
 def _preset(super_resolution: SuperResolutionConfig, name: str) -> RenderingConfig:

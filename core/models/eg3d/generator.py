@@ -23,7 +23,7 @@ from .head_field import HeadField
 from .mapping import Mapping
 from .planes import MARGIN, POINTS, Decoder, PlaneSampler, with_margin
 from .rays import Draws
-from .rendering import Rendered, render
+from .rendering import Query, Rendered, render
 from .synthesis import Noise, SuperResolution, Synthesis
 
 LAYOUT = KeyLayout(ignored=r"^dataset_label_std$")
@@ -52,7 +52,7 @@ class Eg3d(nn.Module):
         self.backbone = Backbone(config)
         self.superresolution = SuperResolution(config.superresolution, config.plane_features, config.w_width)
         self.decoder = Decoder(config.plane_features, config.decoder_hidden, config.rendering.decoder_lr_mul)
-        self.to(memory_format=torch.channels_last)  # as the pictures are held
+        self.hold_channels_last()
 
     @classmethod
     def from_public(cls, tensors: Mapped[str, Tensor], config: Eg3dConfig) -> Eg3d:
@@ -64,7 +64,8 @@ class Eg3d(nn.Module):
         with torch.device("meta"):
             network = cls(config)
         load_public(network, tensors, LAYOUT)
-        return network.to(memory_format=torch.channels_last)
+        network.hold_channels_last()
+        return network
 
     def mapping(self, z: Tensor, label: Tensor, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
         """Latent rows (B, rows, w_width).
@@ -101,7 +102,7 @@ class Eg3d(nn.Module):
             warp: (4, 4) affine map that moves what is seen (local alignment of 3D-aware blending).
         """
         samplers = [self._sampler(item) for item in planes]
-        queries = [partial(self._query, sampler) for sampler in samplers]
+        queries: list[Query] = [partial(self._query, sampler) for sampler in samplers]
         resolution = resolution or self.config.neural_resolution
         return render(queries, labels, resolution, self.config.rendering, draws, warp)
 

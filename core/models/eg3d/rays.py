@@ -65,8 +65,8 @@ def coarse_depths(
     steps = torch.linspace(0.0, 1.0, n, device=origins.device)
     shift = 0.0 if jitter is None else jitter / (n - 1)
     if config.ray_start == "auto" or config.ray_end == "auto":
-        start, end = (d[..., None] for d in box_interval(origins, directions, config.box_warp))
-        return start + (end - start) * steps + shift * (end - start)
+        near, far = (d[..., None] for d in box_interval(origins, directions, config.box_warp))
+        return near + (far - near) * steps + shift * (far - near)
     start, end = float(config.ray_start), float(config.ray_end)
     if config.disparity_space_sampling:
         s = steps + shift

@@ -6,12 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from maquette.core.blending.face_parser import CLASSES, FaceParser
 from maquette.core.blending.losses import BlendWeights, Target, blend_terms
 from maquette.core.blending.masks import edit_mask, for_rays, mask_points, part_mask, ring, share_weight
 from maquette.core.blending.registration import in_world, limited, register
 from maquette.core.models.eg3d.cameras import frontal_label
 from maquette.core.models.eg3d.rays import camera_rays
+from maquette.core.models.face_parser.network import CLASSES, FaceParser
 from torch import Tensor
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from maquette.core.blending.face_parser import FaceParser
 from maquette.core.errors import InputError
 from maquette.core.models.campari import generator as campari
 from maquette.core.models.depth_anything import model as depth_anything
@@ -25,6 +24,7 @@ from maquette.core.models.eg3d.configuration import Eg3dConfig, SuperResolutionC
 from maquette.core.models.eg3d.encoder import EncoderConfig as PoseEncoderConfig
 from maquette.core.models.eg3d.encoder import PoseEncoder
 from maquette.core.models.eg3d.generator import Eg3d
+from maquette.core.models.face_parser.network import FaceParser
 from maquette.core.models.giraffe import generator as giraffe
 from maquette.core.models.loftr.network import LoFTR, LoFTRConfig
 from maquette.core.models.lrm.openlrm import OpenLRM, OpenLRMConfig, layout_of

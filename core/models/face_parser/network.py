@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.parts.resnet18 import MEAN, STD, ResnetFeatures
+from ..parts.resnet18 import MEAN, STD, ResnetFeatures
 
 CLASSES = 19
 SIDE = 512
@@ -98,7 +98,7 @@ class Output(nn.Module):
 
 
 class FaceParser(nn.Module):
-    """Portrait -> scores of the 19 classes; see `masks.CELEBA_PARTS`."""
+    """Portrait -> scores of the 19 classes; see `blending.masks.CELEBA_PARTS`."""
 
     def __init__(self) -> None:
         super().__init__()
