@@ -10,7 +10,7 @@ def _modules() -> list[ModuleType]:
     """In the order of the sidebar."""
     from . import cameras, drop, engine, images, progress, result
 
-    return [images, cameras, progress, result, engine, drop]
+    return [images, progress, result, cameras, engine, drop]
 
 
 def register() -> None:

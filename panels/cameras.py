@@ -7,12 +7,11 @@ from typing import Any
 
 import bpy
 
-from ..operators import engine
 from ..operators.align_camera import background_photo, chosen_camera
-from ..operators.settings import camera_info, result_info, scene_state
+from ..operators.settings import camera_info, scene_state
 from ..operators.view_through_photo import result_root
 from .images import Sidebar
-from .text import draw_text, stored
+from .text import draw_text
 
 GRADE_ICONS = {"good": "CHECKMARK", "doubtful": "ERROR", "failed": "CANCEL"}
 
@@ -49,85 +48,17 @@ class MAQUETTE_UL_cameras(bpy.types.UIList):
 
 
 class MAQUETTE_PT_cameras(Sidebar, bpy.types.Panel):
-    """Photos of the list above to cameras."""
+    """Photos of the list to cameras, and the cameras of the chosen result."""
 
     bl_label = "Cameras"
     bl_idname = "MAQUETTE_PT_cameras"
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Choices, then the button."""
-        layout, state = self.layout, scene_state(context.scene)
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        problem = engine.engine_status().problem
-        if problem is not None:
-            draw_text(layout, context, problem.message, icon="INFO")
-        count = len(state.photos)
-        layout.label(text=f"{count} photos in the list" if count != 1 else "1 photo in the list")
-        layout.prop(state.poses, "method")
-        layout.prop(state.poses, "use_sequence")
-        row = layout.row()
-        row.scale_y = 1.3
-        row.operator("maquette.estimate_poses", icon="OUTLINER_DATA_CAMERA")
-
-
-class MAQUETTE_PT_align(Sidebar, bpy.types.Panel):
-    """One camera to one photo."""
-
-    bl_label = "Align Camera"
-    bl_idname = "MAQUETTE_PT_align"
-    bl_parent_id = "MAQUETTE_PT_cameras"
-
-    def draw(self, context: bpy.types.Context) -> None:
-        """Which camera and photo, how, the button, and what came of it."""
-        layout, options = self.layout, scene_state(context.scene).align
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        camera = chosen_camera(context)
-        if camera is None:
-            draw_text(layout, context, "Select a camera, or make one the scene's camera", icon="INFO")
-        else:
-            photo = background_photo(camera)
-            column = layout.column(align=True)
-            column.label(text=camera.name, icon="CAMERA_DATA", translate=False)
-            if photo is not None:
-                column.label(text=photo.name, icon="IMAGE_DATA", translate=False)
-            else:
-                column.label(text="No picture behind it", icon="IMAGE_DATA")
-        layout.prop(options, "lens")
-        layout.prop(options, "mask_mode")
-        layout.prop(options, "use_selected")
-        layout.prop(options, "use_anywhere")
-        row = layout.row(align=True)
-        row.operator("maquette.align_camera", icon="CON_CAMERASOLVER").use_browser = False
-        row.operator("maquette.align_camera", text="", icon="FILE_FOLDER").use_browser = True
-        if camera is not None and camera_info(camera).reprojection_px >= 0 and camera.parent is None:
-            info = camera_info(camera)
-            draw_text(
-                layout,
-                context,
-                f"{info.grade.capitalize()}, {info.reprojection_px:.1f} pixels off",
-                icon=GRADE_ICONS[info.grade],
-            )
-            if info.reason:
-                draw_text(layout, context, info.reason)
-
-
-class MAQUETTE_PT_camera_list(Sidebar, bpy.types.Panel):
-    """The solved cameras of the chosen result."""
-
-    bl_label = "View Through Photo"
-    bl_idname = "MAQUETTE_PT_camera_list"
-    bl_parent_id = "MAQUETTE_PT_cameras"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """A result has to be chosen."""
-        return result_root(context) is not None
-
-    def draw(self, context: bpy.types.Context) -> None:
-        """Step, list, what failed, and how the photo is shown."""
+        """The button; then, where there is a result: step, list, what failed, and how the photo is shown."""
         layout, root, scene = self.layout, result_root(context), context.scene
+        layout.operator("maquette.estimate_poses", icon="OUTLINER_DATA_CAMERA")
+        if root is None:
+            return
         row = layout.row(align=True)
         row.operator("maquette.view_through_photo", text="", icon="TRIA_LEFT").step = "PREVIOUS"
         row.operator("maquette.view_through_photo").step = "THIS"
@@ -138,9 +69,10 @@ class MAQUETTE_PT_camera_list(Sidebar, bpy.types.Panel):
             layout.template_list(
                 "MAQUETTE_UL_cameras", "", collection, "objects", state, "active_camera", rows=4
             )
-        for photo, reason in stored(result_info(root).failed).items():
-            draw_text(layout, context, f"{photo}: {reason}", icon="CANCEL")
-        camera: Any = scene.camera
+        self._draw_looked_through(context)
+
+    def _draw_looked_through(self, context: bpy.types.Context) -> None:
+        layout, camera = self.layout, context.scene.camera
         if camera is None or camera.type != "CAMERA":
             return
         info = camera_info(camera)
@@ -150,9 +82,27 @@ class MAQUETTE_PT_camera_list(Sidebar, bpy.types.Panel):
         layout.use_property_decorate = False
         if info.photo:
             layout.operator("maquette.edit_mask", icon="BRUSH_DATA")
-        for background in camera.data.background_images[:1]:
+        data: Any = camera.data
+        for background in data.background_images[:1]:
             layout.prop(background, "alpha", text="Photo Opacity", slider=True)
             layout.prop(background, "display_depth", text="Photo Depth", expand=True)
+
+
+class MAQUETTE_PT_poses(Sidebar, bpy.types.Panel):
+    """How cameras are found from photos; photos, masks and quality are those of the mesh."""
+
+    bl_label = "Estimation"
+    bl_idname = "MAQUETTE_PT_poses"
+    bl_parent_id = "MAQUETTE_PT_cameras"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Two choices."""
+        layout, options = self.layout, scene_state(context.scene).poses
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(options, "method")
+        layout.prop(options, "use_sequence")
 
 
 class MAQUETTE_PT_orient(Sidebar, bpy.types.Panel):
@@ -189,11 +139,54 @@ class MAQUETTE_PT_sequence(Sidebar, bpy.types.Panel):
         self.layout.operator("maquette.animated_camera", icon="ANIM")
 
 
+class MAQUETTE_PT_align(Sidebar, bpy.types.Panel):
+    """One camera to one photo."""
+
+    bl_label = "Align Camera"
+    bl_idname = "MAQUETTE_PT_align"
+    bl_parent_id = "MAQUETTE_PT_cameras"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Which camera and photo, how, the button, and what came of it."""
+        layout, options = self.layout, scene_state(context.scene).align
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        camera = chosen_camera(context)
+        if camera is None:
+            draw_text(layout, context, "Select a camera, or make one the scene's camera", icon="INFO")
+        else:
+            photo = background_photo(camera)
+            column = layout.column(align=True)
+            column.label(text=camera.name, icon="CAMERA_DATA", translate=False)
+            if photo is not None:
+                column.label(text=photo.name, icon="IMAGE_DATA", translate=False)
+            else:
+                column.label(text="No picture behind it", icon="IMAGE_DATA")
+        layout.prop(options, "lens")
+        layout.prop(options, "mask_mode")
+        layout.prop(options, "use_selected")
+        layout.prop(options, "use_anywhere")
+        row = layout.row(align=True)
+        row.operator("maquette.align_camera", icon="CON_CAMERASOLVER").use_browser = False
+        row.operator("maquette.align_camera", text="", icon="FILE_FOLDER").use_browser = True
+        if camera is not None and camera_info(camera).reprojection_px >= 0 and camera.parent is None:
+            info = camera_info(camera)
+            draw_text(
+                layout,
+                context,
+                f"{info.grade.capitalize()}, {info.reprojection_px:.1f} pixels off",
+                icon=GRADE_ICONS[info.grade],
+            )
+            if info.reason:
+                draw_text(layout, context, info.reason)
+
+
 CLASSES = (
     MAQUETTE_UL_cameras,
     MAQUETTE_PT_cameras,
-    MAQUETTE_PT_align,
-    MAQUETTE_PT_camera_list,
+    MAQUETTE_PT_poses,
     MAQUETTE_PT_orient,
     MAQUETTE_PT_sequence,
+    MAQUETTE_PT_align,
 )

@@ -265,9 +265,10 @@ def follow_surface(
 
 def _normalised(rgb: Map, inside: Map, blur: float, spread: float) -> Map:
     """(H, W) lightness with the mean and the contrast of its surroundings on the surface taken out; 0 outside."""
-    lightness = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+    # Light mixes linearly in a pixel and in the lens, so the pictures are blurred as light and compared as sRGB.
+    light = (rgb**2.2) @ np.array([0.299, 0.587, 0.114], np.float32)
     share = cv2.GaussianBlur(inside, (0, 0), blur) + 1e-6
-    value = cv2.GaussianBlur(lightness * inside, (0, 0), blur) / share
+    value = (cv2.GaussianBlur(light * inside, (0, 0), blur) / share) ** (1 / 2.2)
     wide = _wide_mean(inside, spread) + 1e-6
     mean = _wide_mean(value * inside, spread) / wide
     away = (value - mean) * inside
