@@ -198,6 +198,7 @@ def _show_sequence(data: Any, photos: list[Any], frames: list[int], views: Path)
     data.show_background_images = True
     shown = data.background_images.new()
     shown.image, shown.frame_method, shown.display_depth = image, "FIT", "BACK"
+    shown.alpha = 1.0
     user = shown.image_user
     user.frame_start, user.frame_duration = frames[0], frames[-1] - frames[0] + 1
     user.frame_offset = frames[0] - 1  # the file's number is the scene's frame

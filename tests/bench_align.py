@@ -122,8 +122,9 @@ def photograph(model: Model, camera: Camera, background: str, draw: np.random.Ge
     ]
     lit = cv2.resize(np.clip(linear, 0, None), camera_size(camera), interpolation=cv2.INTER_AREA)
     behind = wall(background, camera, draw) ** 2.2
-    picture = np.clip(lit + (1 - alpha) * behind, 0, 1) ** (1 / 2.2)
-    picture = cv2.GaussianBlur(picture, (0, 0), 0.6) + 0.012 * draw.normal(size=picture.shape)
+    # The lens blurs light, not the file's numbers.
+    light = cv2.GaussianBlur((lit + (1 - alpha) * behind).astype(np.float32), (0, 0), 0.6)
+    picture = np.clip(light, 0, 1) ** (1 / 2.2) + 0.012 * draw.normal(size=light.shape)
     buffer = io.BytesIO()
     Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)).save(buffer, "JPEG", quality=88)
     return np.asarray(Image.open(buffer), np.float32) / 255.0

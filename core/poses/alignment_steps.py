@@ -26,6 +26,9 @@ MOST_CONTOUR, MOST_SURFACE = 900, 16000
 """Points used of each kind."""
 NUMBERS = 7
 """Turn about the object's middle (3), its shift in the picture over the depth (2), log distance, log focal length."""
+OUTLINE_SIGMA = 0.25
+"""Pixels by which all silhouettes of a photo may lie too far out or in, at the working size. Sharpening, glare and the tone
+curve shift outlines but not what is painted on a surface, and the two together fix the distance: an eighth unknown."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,12 @@ class FocalPrior:
 
 @dataclass(frozen=True)
 class Linear:
-    """Weighted least squares in the seven numbers."""
+    """Weighted least squares in the seven numbers and the outline's shift."""
 
     normal: Floats
-    """(7, 7)."""
+    """(8, 8)."""
     right: Floats
-    """(7,)."""
+    """(8,)."""
     offsets: Floats
     """(N,) what is left, pixels of the working size."""
 
@@ -210,6 +213,7 @@ def follow_contour(
     slopes = np.einsum(
         "ni,nij->nj", contour.normals[use], motion(camera, contour.pixels[use], contour.depth[use], middle)
     )
+    slopes = np.concatenate([slopes, contour.silhouette[use, None].astype(np.float64)], 1)
     sigma = max(1.4826 * float(np.median(np.abs(offset))), 0.35)
     weight = weight / (1.0 + (offset / (1.5 * sigma)) ** 2) ** 2 / sigma**2
     return Linear((slopes * weight[:, None]).T @ slopes, slopes.T @ (weight * offset), offset)
@@ -254,6 +258,7 @@ def follow_surface(
     slopes = np.einsum(
         "ni,nij->nj", gradient, motion(camera, pixels, shown.depth.ravel()[rows].astype(np.float64), middle)
     )
+    slopes = np.concatenate([slopes, np.zeros((len(slopes), 1))], 1)
     sigma = max(1.4826 * float(np.median(np.abs(error))), 0.05)
     weight = 1.0 / (1.0 + (error / (1.5 * sigma)) ** 2) ** 2 / sigma**2
     # Neighbouring pixels say the same thing: as many are counted as there are blurs side by side.
@@ -360,14 +365,14 @@ class Fitted:
     offset_px: float
     """Median distance of outlines from the photo's edges, pixels of the working size."""
     covariance: Floats
-    """(7, 7) of the seven numbers."""
+    """(8, 8) of the seven numbers and the outline's shift."""
 
 
 def fit_stage(model: Model, camera: Camera, photo: Evidence, stage: Stage, prior: FocalPrior) -> Fitted:
     """Take the steps of a stage; the camera comes in and goes out in its own size."""
     small = photo.resized(stage.side)
     here = small.camera(camera)
-    offset, normal = np.inf, np.eye(NUMBERS)
+    offset, normal = np.inf, np.eye(NUMBERS + 1)
     scale = here.width / prior.width
     for number in range(stage.steps):
         shown = model.show(here)
@@ -387,25 +392,27 @@ def fit_stage(model: Model, camera: Camera, photo: Evidence, stage: Stage, prior
             offset = float(np.median(np.abs(parts[0].offsets)))
         normal = np.sum([part.normal for part in found], 0)
         right = np.sum([part.right for part in found], 0)
+        normal[NUMBERS, NUMBERS] += 1.0 / OUTLINE_SIGMA**2
         normal[6, 6] += 1.0 / prior.sigma**2
         right[6] += np.log(prior.focal * scale / here.fx) / prior.sigma**2
         step = _solve(normal, right, stage.free_focal)
         here = moved(here, step, middle)
         if float(np.abs(step).max()) < 1e-5:
             break
-    covariance: Floats = np.linalg.inv(normal + 1e-9 * np.diag(np.diag(normal)) + 1e-12 * np.eye(NUMBERS))
+    covariance: Floats = np.linalg.inv(normal + 1e-9 * np.diag(np.diag(normal)) + 1e-12 * np.eye(NUMBERS + 1))
     return Fitted(replace(here.resized(camera.width, camera.height), name=camera.name), offset, covariance)
 
 
 def _solve(normal: Floats, right: Floats, free_focal: bool) -> Floats:
-    """A damped step, no longer than the pictures stay alike."""
-    count = NUMBERS if free_focal else NUMBERS - 1
-    part = normal[:count, :count]
-    damped = part + 1e-3 * np.diag(np.diag(part)) + 1e-9 * np.eye(count)
-    step = np.zeros(NUMBERS)
-    step[:count] = np.linalg.solve(damped, right[:count])
-    most = np.array([0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2])
-    return np.asarray(step * min(1.0, float((most / np.maximum(np.abs(step), 1e-12)).min())))
+    """A step, no longer than the pictures stay alike."""
+    free = np.array([k for k in range(NUMBERS + 1) if free_focal or k != 6])
+    part = normal[np.ix_(free, free)]
+    # Distance and focal length nearly say the same thing: more damping than this would stop the step along their valley.
+    damped = part + 1e-6 * np.diag(np.diag(part)) + 1e-9 * np.eye(len(free))
+    step = np.zeros(NUMBERS + 1)
+    step[free] = np.linalg.solve(damped, right[free])
+    step = step[:NUMBERS]
+    return np.asarray(step * min(1.0, 0.2 / max(float(np.abs(step).max()), 1e-12)))
 
 
 def _seen_middle(shown: Shown, camera: Camera) -> Floats:
