@@ -13,14 +13,21 @@ def _modules() -> list[ModuleType]:
         animated_camera,
         cancel_job,
         candidates,
+        compare,
         estimate_poses,
         image_to_mesh,
         import_result,
+        mark_as_asset,
         masks,
+        mesh_report,
         orient,
         photos,
+        re_bake,
         re_extract,
+        regenerate,
         region_box,
+        remesh,
+        save_result,
         set_up_engine,
         view_through_photo,
     )
@@ -36,6 +43,13 @@ def _modules() -> list[ModuleType]:
         cancel_job,
         import_result,
         re_extract,
+        re_bake,
+        remesh,
+        regenerate,
+        compare,
+        mesh_report,
+        save_result,
+        mark_as_asset,
         view_through_photo,
         masks,
         region_box,
@@ -47,13 +61,14 @@ def register() -> None:
     """Settings first: operators read them."""
     import bpy
 
-    from . import commands, jobs, settings
+    from . import commands, jobs, seen_overlay, settings
 
     settings.register()
     for module in _modules():
         for kind in module.CLASSES:
             bpy.utils.register_class(kind)
     jobs.register()
+    seen_overlay.register()
     commands.register()
 
 
@@ -61,9 +76,10 @@ def unregister() -> None:
     """The reverse; running jobs are stopped first."""
     import bpy
 
-    from . import commands, jobs, settings
+    from . import commands, jobs, seen_overlay, settings
 
     commands.unregister()
+    seen_overlay.unregister()
     jobs.unregister()
     for module in reversed(_modules()):
         for kind in reversed(module.CLASSES):

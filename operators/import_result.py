@@ -10,13 +10,14 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from ..core.errors import InputError, MaquetteError
+from ..core.jobs.request import Request
 from ..core.results import Result, read_result
-from . import align_camera, animated_camera, candidates, jobs
+from . import align_camera, animated_camera, candidates, jobs, re_bake
 from .compat import as_point_cloud
 from .presentation import hide_meshes, present
 from .reports import refuse
 from .results import import_result
-from .settings import result_info
+from .settings import result_info, scene_state
 
 if TYPE_CHECKING:
     from .reports import Outcome
@@ -61,6 +62,8 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
                 return self._take_candidates(context.scene, folder, result)
             if result.method == "align":
                 return self._take_alignment(context.scene, folder, result)
+            if self._take_texture(context.scene, folder, result):
+                return {"FINISHED"}
             imported = import_result(folder, context.scene, name)
         except MaquetteError as error:
             return refuse(self, error)
@@ -74,8 +77,10 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
             before = self._same_frame(context.scene, imported.root)
             if before is not None:
                 imported.root.matrix_world = before.matrix_world
-            if before is not None and jobs.registry().find(self.job).request.verb == "extract":
+            if before is not None and (self._request().verb == "extract" or jobs.replaced_by(self.job)):
                 hide_meshes(before)
+                old = next((child for child in before.children if child.type == "MESH"), None)
+                scene_state(context.scene).compare_with = old
             jobs.forget(self.job)
         self.report({"INFO"}, f"{imported.collection.name}: {len(imported.cameras)} cameras")
         return {"FINISHED"}
@@ -97,6 +102,24 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
         self.report(kind, f"{told}; {solved.source.reason}" if solved.source.reason else told)
         return {"FINISHED"}
 
+    def _take_texture(self, scene: bpy.types.Scene, folder: Path, result: Result) -> bool:
+        """Re-Bake's texture on the mesh it was made for; False where this is no such job, or that mesh is another by now."""
+        if not self.job or self._request().verb != "bake":
+            return False
+        mesh = re_bake.take_in(scene, folder, result, self._request().settings)
+        if mesh is None:
+            self.report({"WARNING"}, "The mesh was edited meanwhile: its texture comes on a mesh of its own")
+            return False
+        jobs.forget(self.job)
+        self.report({"INFO"}, f"{mesh.name} has its new texture")
+        return True
+
+    def _request(self) -> Request:
+        """What this import's job was asked for."""
+        entry = jobs.registry().find(self.job)
+        assert entry is not None  # `_source` has found it
+        return entry.request
+
     def _animate(self, scene: bpy.types.Scene, root: bpy.types.Object) -> None:
         """The single cameras are there already: where they make no sequence, that is said and nothing is lost."""
         try:
@@ -108,8 +131,11 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
 
     def _same_frame(self, scene: bpy.types.Scene, new: bpy.types.Object) -> bpy.types.Object | None:
         """The root of the result whose field or cameras this job was given: wherever that was moved to, the new one belongs."""
-        request = jobs.registry().find(self.job).request
-        source = request.inputs[0] if request.verb == "extract" else request.settings.get("cameras")
+        request = self._request()
+        source = jobs.replaced_by(self.job)
+        if not source:
+            of_result = request.verb in ("extract", "bake")
+            source = request.inputs[0] if of_result else request.settings.get("cameras") or ""
         roots = (item for item in scene.objects if item.type == "EMPTY" and result_info(item).schema)
         return next((root for root in roots if root != new and result_info(root).folder == source), None)
 

@@ -20,7 +20,7 @@ from ..core.jobs.environment import engine_python
 from ..core.jobs.registry import CANCELLED, DONE, Entry, Registry
 from ..core.jobs.request import Request
 from ..core.jobs.runner import Worker
-from . import engine
+from . import engine, tasks
 from .reports import ours, refuse
 from .settings import preferences
 
@@ -42,6 +42,8 @@ _origins: dict[str, int] = {}
 """Job -> `session_uid` of the scene it was started in."""
 _to_import: dict[str, float] = {}
 """Job -> until when its automatic import may wait."""
+_replaced: dict[str, str] = {}
+"""Job -> folder of the result whose meshes its own take the place of."""
 
 
 def registry() -> Registry:
@@ -70,10 +72,22 @@ def submit(scene: bpy.types.Scene, request: Request, title: str) -> Entry:
     return entry
 
 
-def start(operator: bpy.types.Operator, scene: bpy.types.Scene, request: Request, title: str) -> Outcome:
-    """How an operator ends that starts a job; without a window it also waits and imports what the job made."""
+def start(
+    operator: bpy.types.Operator, scene: bpy.types.Scene, request: Request, title: str, replaces: str = ""
+) -> Outcome:
+    """How an operator ends that starts a job; without a window it also waits and imports what the job made.
+
+    Args:
+        operator: reports what goes wrong.
+        scene: gets the result.
+        request: what the engine is asked for.
+        title: what the panel calls the job.
+        replaces: folder of an imported result whose meshes are hidden then, and in whose place the new one stands.
+    """
     try:
         entry = submit(scene, request, title)
+        if replaces:
+            _replaced[entry.id] = replaces
     except MaquetteError as error:
         return refuse(operator, error)
     if not bpy.app.background:
@@ -87,6 +101,22 @@ def start(operator: bpy.types.Operator, scene: bpy.types.Scene, request: Request
         return {"CANCELLED"}
     ours.import_result(job=entry.id)
     return {"FINISHED"}
+
+
+def replaced_by(job: str) -> str:
+    """Folder of the result that a job's result takes the place of; empty: none."""
+    return _replaced.get(job, "")
+
+
+def start_task(operator: bpy.types.Operator, title: str, work: tasks.Work, then: Any, kind: str) -> Outcome:
+    """The same for work without an engine (`operators.tasks`)."""
+    task = tasks.start(title, work, then, kind)
+    if not bpy.app.background:
+        watch()
+        return {"FINISHED"}
+    task.wait()
+    tasks.forget(task)
+    return refuse(operator, task.error) if task.error is not None else {"FINISHED"}
 
 
 def wait(entry: Entry) -> None:
@@ -116,6 +146,7 @@ def forget(job: str) -> None:
     registry().forget(job)
     _origins.pop(job, None)
     _to_import.pop(job, None)
+    _replaced.pop(job, None)
 
 
 def _engine_python() -> Path:
@@ -138,8 +169,9 @@ def _tick() -> float | None:
     setup_runs = setup is not None and setup.running
     if setup is not None and not setup_runs:
         engine.look_again()
-    going_on = registry().busy or bool(_to_import) or setup_runs
-    if changed or imported or setup_spoke or registry().busy or not going_on:
+    task_spoke = tasks.poll()
+    going_on = registry().busy or bool(_to_import) or setup_runs or tasks.busy()
+    if changed or imported or setup_spoke or task_spoke or registry().busy or not going_on:
         redraw()
     return INTERVAL_S if going_on else None
 
@@ -218,5 +250,6 @@ def unregister() -> None:
         _registry.shutdown()
         _registry = None
     engine.stop_setup()
-    _origins.clear()
-    _to_import.clear()
+    tasks.stop_all()
+    for known in (_origins, _to_import, _replaced):
+        known.clear()

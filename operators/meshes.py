@@ -104,5 +104,37 @@ def fill_material(
     tree.nodes.active = node  # what solid shading with textures shows, and what baking writes to
 
 
+def give_texture(item: Any, image: bpy.types.Image) -> None:
+    """Another base colour texture for an object's first material; a material that others use is copied for it first."""
+    old = item.material_slots[0].material if item.material_slots else None
+    shader = _principled(old) if old is not None else None
+    if old is None or shader is None:
+        material = bpy.data.materials.new(item.name)
+        fill_material(material, image, None)
+    else:
+        material = old if old.users == 1 and old.library is None else old.copy()
+        shader = _principled(material)
+        socket = shader.inputs["Base Color"]
+        node: Any = socket.links[0].from_node if socket.is_linked else None
+        tree: Any = material.node_tree
+        if node is None or node.bl_idname != "ShaderNodeTexImage":
+            node = tree.nodes.new("ShaderNodeTexImage")
+            node.location = (shader.location.x - 320, shader.location.y)
+            tree.links.new(node.outputs["Color"], socket)
+        node.image = image
+        tree.nodes.active = node
+    if item.material_slots:
+        item.material_slots[0].material = material
+    else:
+        item.data.materials.append(material)
+
+
+def _principled(material: bpy.types.Material) -> Any:
+    """The Principled shader of a material; None where it has none."""
+    tree = material.node_tree
+    nodes: Any = tree.nodes if tree is not None else ()
+    return next((node for node in nodes if node.bl_idname == "ShaderNodeBsdfPrincipled"), None)
+
+
 def _flat(values: NDArray[Any], dtype: type) -> NDArray[Any]:
     return np.ascontiguousarray(values, dtype).ravel()

@@ -110,6 +110,7 @@ def _create(creation: _Creation, folder: Path, result: Result, meshes: list[Mesh
         made = _create_mesh(creation, folder, item, mesh)
         made.parent = root
         write_info(made, folder, result)
+        result_info(made).report = json.dumps(item.report)
         collection.objects.link(made)
         imported.meshes.append(made)
     if not meshes and result.points_file:

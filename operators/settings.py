@@ -193,6 +193,17 @@ class CandidateItem(bpy.types.PropertyGroup):
     image: PointerProperty(name="Preview", description="What it would look like", type=bpy.types.Image)
 
 
+def _redraw_viewports(self: Any, context: bpy.types.Context) -> None:
+    for window in context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                area.tag_redraw()
+
+
+def _is_version(self: Any, item: bpy.types.Object) -> bool:
+    return item.type == "MESH" and bool(result_info(item).schema)
+
+
 class SceneState(bpy.types.PropertyGroup):
     """`Scene.maquette`."""
 
@@ -203,6 +214,17 @@ class SceneState(bpy.types.PropertyGroup):
     mesh: PointerProperty(type=MeshOptions)
     candidates: CollectionProperty(type=CandidateItem)
     poses: PointerProperty(type=PoseOptions)
+    show_invented: BoolProperty(
+        name="Show Invented",
+        description="Cover in orange what of the mesh no photo shows, in all viewports; nothing of the mesh is changed",
+        update=_redraw_viewports,
+    )
+    compare_with: PointerProperty(
+        name="Other Version",
+        description="Mesh of a result that Compare shows in turns or beside the chosen one",
+        type=bpy.types.Object,
+        poll=_is_version,
+    )
     align: PointerProperty(type=AlignOptions)
 
 
@@ -221,6 +243,7 @@ class ResultInfo(bpy.types.PropertyGroup):
     settings: StringProperty(name="Settings", description="Settings of the run, as JSON")
     metrics: StringProperty(name="Metrics", description="Measured quality, as JSON")
     timings: StringProperty(name="Timings", description="Seconds by stage, as JSON")
+    report: StringProperty(name="Report", description="Faces, parts, holes of the mesh, as JSON")
     failed: StringProperty(name="Failed", description="Photos without a camera and why, as JSON")
     warnings: StringProperty(name="Warnings", description="What the engine warned of, one a line")
 

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Regenerate: a result once more from its photos, with the settings and the seed that are stored with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bpy
+
+from ..core.errors import InputError, MaquetteError
+from ..core.jobs.request import Request
+from ..core.settings import MeshSettings
+from . import engine, jobs
+from .cameras import cameras_of
+from .reports import refuse
+from .settings import camera_info, result_info
+from .view_through_photo import result_root
+
+if TYPE_CHECKING:
+    from .reports import Outcome
+
+
+class MAQUETTE_OT_regenerate(bpy.types.Operator):
+    """Make this result again from its photos with its stored settings and seed; the old mesh is hidden"""
+
+    bl_idname = "maquette.regenerate"
+    bl_label = "Regenerate"
+    bl_options = {"REGISTER"}  # the import that follows is the undo step
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """A result that was made of photos has to be chosen."""
+        root = result_root(context)
+        if root is None or not result_info(root).settings:
+            cls.poll_message_set("Select an object of a result")
+            return False
+        return engine.is_ready(cls)
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        """Start the job; without a window also wait for it and import what it made."""
+        root = result_root(context)
+        info = result_info(root)
+        title = root.name.removesuffix(" Root")
+        try:
+            photos = photos_of(root)
+            settings = stored_settings(info)
+            request = Request(
+                "mesh",
+                tuple(str(path) for path in photos),
+                settings.as_json(),
+                out=str(jobs.new_result_folder(title)),
+            )
+        except MaquetteError as error:
+            return refuse(self, error)
+        return jobs.start(self, context.scene, request, title, replaces=info.folder)
+
+
+def photos_of(root: bpy.types.Object) -> list[Path]:
+    """The photos of a result where they lay, those without a camera too.
+
+    Raises:
+        InputError: PHOTOS_GONE, naming the first that is not there.
+    """
+    paths = [Path(bpy.path.abspath(camera_info(camera).photo_path)) for camera in cameras_of(root)]
+    folders = {path.parent for path in paths}
+    for name in json.loads(result_info(root).failed or "{}"):
+        paths += [folder / name for folder in folders if (folder / name).is_file()][:1]
+    missing = [path for path in paths if not path.is_file()]
+    if missing or not paths:
+        raise InputError(
+            "PHOTOS_GONE",
+            f"{missing[0]} is not there any more."
+            if missing
+            else f"{root.name} does not say which photos it is made of.",
+            "Put the photos back where they lay, or choose them anew and press Image to Mesh.",
+        )
+    return sorted(paths)
+
+
+def stored_settings(info: Any) -> MeshSettings:
+    """The settings of the run that a result came from; those of a Re-Extract among them are left out.
+
+    Raises:
+        InputError: BAD_SETTING.
+    """
+    stored = json.loads(info.settings)
+    known = MeshSettings().as_json()
+    kept = {name: value for name, value in stored.items() if name in known and value is not None}
+    return MeshSettings.from_json({**kept, "seed": int(info.seed or 0)})
+
+
+CLASSES = (MAQUETTE_OT_regenerate,)
