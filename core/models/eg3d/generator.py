@@ -67,6 +67,12 @@ class Eg3d(nn.Module):
         network.hold_channels_last()
         return network
 
+    def hold_channels_last(self) -> None:
+        """Lay the kernels out as the pictures are held, which saves a copy of each for every picture."""
+        for parameter in self.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
     def mapping(self, z: Tensor, label: Tensor, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
         """Latent rows (B, rows, w_width).
 
