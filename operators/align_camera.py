@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
+from mathutils import Matrix
 
 from ..core.cameras.blender import to_blender
 from ..core.errors import InputError, MaquetteError
@@ -127,7 +128,7 @@ class MAQUETTE_OT_align_camera(bpy.types.Operator):
         return inputs.files_of_images([image], folder)[0]
 
 
-def take_in(scene: bpy.types.Scene, folder: Path, result: Result) -> bpy.types.Object:
+def take_in(scene: bpy.types.Scene, folder: Path, result: Result) -> Any:
     """Set the camera that was asked for as the engine solved it; the caller's undo step brings the old one back.
 
     Raises:
@@ -135,14 +136,13 @@ def take_in(scene: bpy.types.Scene, folder: Path, result: Result) -> bpy.types.O
     """
     item, settings = result.cameras[0], result.settings
     camera = _camera_of(scene, settings)
-    image = bpy.data.images.get(settings.get("background") or "")
-    made = None
+    image: Any = bpy.data.images.get(settings.get("background") or "")
     if image is None and item.image:
-        image = made = bpy.data.images.new(item.source.name, 1, 1)
+        image = bpy.data.images.new(item.source.name, 1, 1)
         try:
             pack_image(image, folder / item.image)
         except InputError:
-            bpy.data.images.remove(made)
+            bpy.data.images.remove(image)
             raise
     _set(camera, item, float(result.metrics["distance"]))
     if image is not None and background_photo(camera) != image:
@@ -166,8 +166,6 @@ def _camera_of(scene: bpy.types.Scene, settings: dict[str, Any]) -> Any:
 
 
 def _set(camera: Any, item: SceneCamera, distance: float) -> None:
-    from mathutils import Matrix
-
     clip = camera.data.clip_start, camera.data.clip_end, camera.data.display_size
     fill_camera(camera, item, distance)
     camera.data.clip_start, camera.data.clip_end = min(clip[0], 0.05 * distance), max(clip[1], 4.0 * distance)

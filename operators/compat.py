@@ -45,5 +45,6 @@ def as_point_cloud(cloud: Any) -> bool:
         "selected_objects": [cloud],
         "selected_editable_objects": [cloud],
     }
+    convert: Any = bpy.ops.object.convert
     with bpy.context.temp_override(**chosen):
-        return "FINISHED" in bpy.ops.object.convert(target="POINTCLOUD")
+        return "FINISHED" in convert(target="POINTCLOUD")

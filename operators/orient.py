@@ -141,15 +141,17 @@ class MAQUETTE_OT_add_point(bpy.types.Operator):
 
 def selected_points(context: bpy.types.Context) -> Floats:
     """(N, 3) float64 world: the selected vertices of the mesh in Edit mode, else the selected empties that are points."""
+    item: Any
+    place: Any
     if context.mode == "EDIT_MESH":
-        found = []
+        found: list[Any] = []
         for item in context.objects_in_mode:
             item.update_from_editmode()
-            world = item.matrix_world
-            found += [world @ vertex.co for vertex in item.data.vertices if vertex.select]
-        return np.array([list(co) for co in found], np.float64).reshape(-1, 3)
-    points = [item for item in context.selected_objects if _is_point(item)]
-    return np.array([list(item.matrix_world.translation) for item in points], np.float64).reshape(-1, 3)
+            found += [item.matrix_world @ vertex.co for vertex in item.data.vertices if vertex.select]
+        return np.array([tuple(place) for place in found], np.float64).reshape(-1, 3)
+    chosen: list[Any] = [item for item in context.selected_objects if _is_point(item)]
+    places = [tuple(item.matrix_world.translation) for item in chosen]
+    return np.array(places, np.float64).reshape(-1, 3)
 
 
 def _is_point(item: Any) -> bool:
