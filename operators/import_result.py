@@ -98,8 +98,10 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
             jobs.forget(self.job)
         solved = result.cameras[0]
         told = f"{camera.name}: {solved.source.grade}, {solved.metrics['reprojection_px']:.1f} pixels off"
-        kind = {"INFO"} if solved.source.grade == "good" else {"WARNING"}
-        self.report(kind, f"{told}; {solved.source.reason}" if solved.source.reason else told)
+        if solved.source.reason:
+            self.report({"WARNING"}, f"{told}; {solved.source.reason}")
+        else:
+            self.report({"INFO"}, told)
         return {"FINISHED"}
 
     def _take_texture(self, scene: bpy.types.Scene, folder: Path, result: Result) -> bool:
