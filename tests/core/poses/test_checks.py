@@ -81,6 +81,12 @@ def test_strong_contradiction_splits_and_the_larger_part_is_first() -> None:
     assert find_blocks(5, edges).tolist() == [1, 1, 0, 0, 0]
 
 
+def test_one_false_pair_of_sides_that_look_alike_does_not_split_what_two_weak_ones_join() -> None:
+    edges = [(0, 1, 300, 1.0), (1, 2, 300, 0.9), (3, 4, 200, 1.0), (2, 3, 50, 0.9), (1, 3, 42, 0.8)]
+    assert find_blocks(5, [*edges, (0, 4, 340, 0.01)]).tolist() == [0] * 5
+    assert find_blocks(5, [*edges, (0, 4, 340, 0.01), (1, 4, 200, 0.0)]).tolist() == [0, 0, 0, 1, 1]
+
+
 def test_image_is_placed_again(ring: SparseModel) -> None:
     pairs, keypoints = evidence(ring)
     left = ring.without({2, 7})
