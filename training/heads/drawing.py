@@ -17,6 +17,8 @@ from maquette.core.types import Camera
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Paint = Callable[[NDArray[np.int64], Floats, Floats], Floats]
+"""(N,) faces, (N, 3) barycentrics, (N, 2) texture coordinates -> (N, 4) straight sRGB and alpha."""
 OVERSAMPLE = 2
 SOLID = 0.5
 """A surface whose opacity is above this is what depth sees."""
@@ -34,8 +36,7 @@ class Layer:
     """(F, 3, 2) origin at the bottom left"""
     labels: NDArray[np.uint8]
     """(F,)"""
-    paint: Callable[[NDArray[np.int64], Floats, Floats], Floats]
-    """(N,) faces, (N, 3) barycentrics, (N, 2) texture coordinates -> (N, 4) straight sRGB and alpha."""
+    paint: Paint
     opaque: bool
     shade: Floats | None = None
     """(V,) share of the sky that a vertex sees; None: all."""

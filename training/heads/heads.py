@@ -7,7 +7,7 @@ face (Deep3DFaceRecon's, times 0.27) by a shift and one scale, as portraits are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from maquette.core.models.eg3d.cameras import STANDARD_LANDMARKS
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from .drawing import Layer, bilinear, vertex_normals
+from .drawing import Layer, Paint, bilinear, vertex_normals
 from .looks import BALD, Look, Textures, random_look
 from .makehuman import BACKGROUND, BROWS, EYEBROWS, EYES, HAIR, HAIRS, SKIN, MakeHuman
 
@@ -132,24 +132,34 @@ class Wardrobe:
             out[number[f"eye-{side}-closure"]] *= 1.0 if rng.random() < 0.15 else 0.4
         return out
 
+    def shape(self, traits: Traits) -> Floats:
+        """(V, 3) vertices with helpers, MakeHuman's frame."""
+        return self.body.shape(traits.macros, traits.axes, traits.expression)
+
     def layers(self, traits: Traits) -> list[Layer]:
-        """Skin, eyes, brows and hair, in EG3D's frame."""
-        body, look = self.body, traits.look
-        head = body.shape(traits.macros, traits.axes, traits.expression)
-        frame = head_frame(body.landmarks(head))
+        """Skin, eyes, brows, clothes and hair, in EG3D's frame."""
+        head = self.shape(traits)
+        return self.dressed(head, traits.look, traits.gaze, head_frame(self.body.landmarks(head)))
+
+    def dressed(
+        self, head: Floats, look: Look, gaze: Floats, frame: NDArray[np.float64], paint: Paint | None = None
+    ) -> list[Layer]:
+        """Layers of any vertices (V, 3), brought to EG3D's by `frame` (3, 4); `paint`: of the skin instead of the look's."""
+        body = self.body
         place = lambda points: (points @ frame[:, :3].T + frame[:, 3]).astype(np.float32)  # noqa: E731
         labels = body.labels.copy()
         labels[(self.scalp[body.faces].mean(1) > 0.5) & (labels == SKIN)] = HAIR
-        skin = Layer(
-            place(head), body.faces, body.uvs, labels, partial(self.paint_skin, look), True, body.openness, 0.35
-        )
-        out = [skin, self._worn("eyes", turned_eyes(body, head, traits.gaze), place, partial(self.paint_eyes, look), EYES)]
+        paint = paint or partial(self.paint_skin, look)
+        skin = Layer(place(head), body.faces, body.uvs, labels, paint, True, body.openness, 0.35)
+        eyes = turned_eyes(body, head, gaze)
+        out = [skin, self._worn("eyes", eyes, place, partial(self.paint_eyes, look), EYES)]
         brow = EYEBROWS[look.brow]
         out.append(self._worn(brow, body.garments[brow].on(head), place, partial(self.paint_brows, look), BROWS))
+        out.append(self._cloth(head, place, look))
         if look.hair != BALD:
             name = HAIRS[look.hair]
             out.append(self._worn(name, body.garments[name].on(head), place, partial(self.paint_hair, look), HAIR))
-        return [*out, self._cloth(head, place, look)]
+        return out
 
     def _cloth(self, head, place, look: Look) -> Layer:  # type: ignore[no-untyped-def]
         rows, faces, drop = self.cloth
@@ -230,8 +240,3 @@ def turned_eyes(body: MakeHuman, head: Floats, gaze: Floats) -> Floats:
         middle = (vertices[side].min(0) + vertices[side].max(0)) / 2
         out[side] = (vertices[side] - middle) @ (about_y @ about_x).T + middle
     return out.astype(np.float32)
-
-
-def swapped_look(original: Look, **changes: object) -> Look:
-    """A look with some of its fields from another."""
-    return replace(original, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bundled reader of heads: which part of a face each pixel shows, whether a face is there, and its camera.
+
+A U-Net (Ronneberger et al. 2015) of residual convolutions at the size that a CPU trains in half an hour; the camera is
+read from its coarsest features. Parts are numbered as `PARTS`; cameras are EG3D's (`models.eg3d.cameras`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from ...errors import InputError
+
+PARTS = ("background", "skin", "hair", "eyes", "brows", "nose", "mouth", "ears", "neck")
+"""Neck: all skin below the jaw. Clothes are background."""
+SIDE = 96
+"""Pixels of the picture that the network sees."""
+VIEW = 7
+"""Numbers of a view: presence (logit), x and y of the crop's middle (-1..1 of the picture), log of its side over the
+picture's, then roll, yaw and elevation in units of `ANGLE`."""
+ANGLE = 30.0
+"""Degrees."""
+
+
+@dataclass(frozen=True)
+class ParserConfig:
+    """Sizes."""
+
+    channels: tuple[int, ...] = (24, 48, 96, 160)
+    """Features at a half, a quarter, an eighth and a sixteenth of the picture."""
+    fine: int = 12
+    """Features at the picture's own resolution."""
+    hidden: int = 128
+    """Width of the camera's head."""
+
+    @classmethod
+    def from_json(cls, text: str) -> ParserConfig:
+        """Inverse of `config_text`."""
+        values: dict[str, Any] = json.loads(text)
+        return cls(**values | {"channels": tuple(values["channels"])})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the network says of B pictures."""
+
+    parts: Tensor
+    """(B, 9, S, S) scores."""
+    view: Tensor
+    """(B, 7), see `VIEW`."""
+
+
+class HeadParser(nn.Module):
+    """RGB picture -> parts, presence, camera."""
+
+    def __init__(self, config: ParserConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or ParserConfig()
+        self.stem = nn.ModuleList([nn.Sequential(convolution(3, c.channels[0], 2), Residual(c.channels[0]))])
+        for fine, coarse in pairwise(c.channels):
+            self.stem.append(nn.Sequential(convolution(fine, coarse, 2), Residual(coarse)))
+        self.middle = nn.Sequential(Residual(c.channels[-1]), Residual(c.channels[-1]))
+        widths = (c.fine, *c.channels)
+        self.expand = nn.ModuleList(
+            nn.Conv2d(coarse, 4 * fine, 1) for coarse, fine in pairwise(widths[::-1])
+        )
+        self.refine = nn.ModuleList(
+            nn.Sequential(convolution(2 * n, n), Residual(n)) for n in c.channels[-2::-1]
+        )
+        self.last = nn.Sequential(convolution(c.fine + 3, 16), nn.Conv2d(16, len(PARTS), 1))
+        side = SIDE >> len(c.channels)
+        self.squeeze = convolution(c.channels[-1], 32)
+        self.view = nn.Sequential(nn.Linear(32 * side**2, c.hidden), nn.SiLU(), nn.Linear(c.hidden, VIEW))
+
+    def forward(self, image: Tensor) -> Reading:
+        """image (B, 3, S, S) sRGB 0..1."""
+        image = ((image - 0.5) * 4).contiguous(memory_format=torch.channels_last)
+        x, own = image, []
+        for layer in self.stem:
+            x = layer(x)
+            own.append(x)
+        x = self.middle(x)
+        view = self.view(self.squeeze(x).flatten(1))
+        for expand, refine, features in zip(self.expand, self.refine, own[-2::-1], strict=False):
+            x = refine(torch.cat([F.pixel_shuffle(expand(x), 2), features], 1))
+        x = F.pixel_shuffle(self.expand[-1](x), 2)
+        return Reading(self.last(torch.cat([x, image.to(x.dtype)], 1)).float(), view.float())
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], config: ParserConfig) -> HeadParser:
+        """The network with these weights, float32, in eval mode.
+
+        Raises:
+            InputError: WEIGHTS_MISMATCH when names or shapes differ.
+        """
+        model = cls(config)
+        try:
+            model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        except RuntimeError as error:
+            raise InputError(
+                "WEIGHTS_MISMATCH",
+                f"These are not the weights of the bundled face parser: {error}.",
+                "Install the extension again.",
+            ) from error
+        return model.eval().requires_grad_(False)
+
+    @classmethod
+    def from_file(cls, path: Path) -> HeadParser:
+        """The network from a safetensors file whose metadata hold its configuration (`config`, JSON)."""
+        with safe_open(path, "pt") as file:
+            config = ParserConfig.from_json(file.metadata()["config"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return cls.from_tensors(tensors, config)
+
+
+def convolution(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
+    """3 x 3, batch norm, SiLU."""
+    return nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out), nn.SiLU())
+
+
+class Residual(nn.Module):
+    """x + f(x), two convolutions (He et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        last = nn.BatchNorm2d(channels)
+        nn.init.zeros_(last.weight)
+        self.inner = nn.Sequential(
+            convolution(channels, channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False), last
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same."""
+        return F.silu(x + self.inner(x))
+
+
+def config_text(config: ParserConfig) -> str:
+    """For the metadata of a weight file."""
+    return json.dumps(asdict(config))
