@@ -13,6 +13,7 @@ def _modules() -> list[ModuleType]:
         animated_camera,
         cancel_job,
         candidates,
+        check_engine,
         compare,
         estimate_poses,
         image_to_mesh,
@@ -20,6 +21,7 @@ def _modules() -> list[ModuleType]:
         mark_as_asset,
         masks,
         mesh_report,
+        models,
         orient,
         photos,
         re_bake,
@@ -54,6 +56,8 @@ def _modules() -> list[ModuleType]:
         masks,
         region_box,
         set_up_engine,
+        check_engine,
+        models,
     ]
 
 
@@ -61,7 +65,7 @@ def register() -> None:
     """Settings first: operators read them."""
     import bpy
 
-    from . import commands, jobs, seen_overlay, settings
+    from . import commands, jobs, seen_overlay, settings, viewport_render
 
     settings.register()
     for module in _modules():
@@ -69,6 +73,7 @@ def register() -> None:
             bpy.utils.register_class(kind)
     jobs.register()
     seen_overlay.register()
+    viewport_render.register()
     commands.register()
 
 
@@ -76,9 +81,10 @@ def unregister() -> None:
     """The reverse; running jobs are stopped first."""
     import bpy
 
-    from . import commands, jobs, seen_overlay, settings
+    from . import commands, jobs, seen_overlay, settings, viewport_render
 
     commands.unregister()
+    viewport_render.unregister()
     seen_overlay.unregister()
     jobs.unregister()
     for module in reversed(_modules()):

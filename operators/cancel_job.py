@@ -9,7 +9,7 @@ import bpy
 from bpy.props import StringProperty
 
 from ..core.jobs.registry import QUEUED, RUNNING
-from . import engine, jobs
+from . import engine, jobs, tasks
 from .reports import ours
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class MAQUETTE_OT_cancel_job(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Something has to run."""
         setup = engine.engine_setup()
-        if any(not entry.over for entry in jobs.entries()) or (setup is not None and setup.running):
+        at_work = any(not entry.over for entry in jobs.entries()) or tasks.busy()
+        if at_work or (setup is not None and setup.running):
             return True
         cls.poll_message_set("Nothing is running")
         return False
@@ -38,7 +39,11 @@ class MAQUETTE_OT_cancel_job(bpy.types.Operator):
         setup = engine.engine_setup()
         waiting = [e for state in (RUNNING, QUEUED) for e in jobs.entries() if e.state == state]
         job = self.job or (waiting[0].id if waiting else "")
-        if job:
+        task = tasks.find(job)
+        if task is not None:
+            task.cancel()
+            jobs.watch()
+        elif job:
             jobs.registry().cancel(job)
             jobs.watch()
         elif setup is not None:
@@ -57,7 +62,11 @@ class MAQUETTE_OT_dismiss_job(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Only the list changes."""
-        jobs.forget(self.job)
+        task = tasks.find(self.job)
+        if task is not None:
+            tasks.forget(task)
+        else:
+            jobs.forget(self.job)
         return {"FINISHED"}
 
 

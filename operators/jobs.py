@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,9 +109,16 @@ def replaced_by(job: str) -> str:
     return _replaced.get(job, "")
 
 
-def start_task(operator: bpy.types.Operator, title: str, work: tasks.Work, then: Any, kind: str) -> Outcome:
+def start_task(
+    operator: bpy.types.Operator,
+    title: str,
+    work: tasks.Work,
+    then: tasks.Then,
+    kind: str,
+    ended: Callable[[], None] = lambda: None,
+) -> Outcome:
     """The same for work without an engine (`operators.tasks`)."""
-    task = tasks.start(title, work, then, kind)
+    task = tasks.start(title, work, then, kind, ended)
     if not bpy.app.background:
         watch()
         return {"FINISHED"}
@@ -228,11 +236,16 @@ def redraw() -> None:
                 area.tag_redraw()
 
 
+def release_engine() -> None:
+    """Ask the engine for memory and GPU: at once when it is idle, else after the running job."""
+    if _registry is not None:
+        _registry.release()
+
+
 @bpy.app.handlers.persistent  # type: ignore[untyped-decorator]
 def _on_render(*_: object) -> None:
     """A render needs the memory and the GPU more than an idle engine does."""
-    if _registry is not None:
-        _registry.release()
+    release_engine()
 
 
 def register() -> None:

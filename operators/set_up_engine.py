@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from . import engine, jobs
+from . import engine, jobs, models
 from .reports import refuse
 from .settings import preferences
 
@@ -56,7 +56,7 @@ def _path(chosen: Any, name: str) -> Path | None:
 
 
 class MAQUETTE_OT_look_for_engine(bpy.types.Operator):
-    """Search for the engine again"""
+    """Search for the engine and the models again, after files were changed outside of Blender"""
 
     bl_idname = "maquette.look_for_engine"
     bl_label = "Look Again"
@@ -64,6 +64,7 @@ class MAQUETTE_OT_look_for_engine(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Files only."""
         engine.look_again()
+        models.look_again()
         return {"FINISHED"}
 
 

@@ -17,6 +17,7 @@ from ..core.errors import Cancelled, FailedError, MaquetteError
 from ..core.progress import Progress
 
 Work = Callable[[Progress], Any]
+Then = Callable[[Any], None]
 
 
 class Task:
@@ -27,9 +28,10 @@ class Task:
         work: never touches bpy.
         then: called in the main thread with what `work` answered.
         kind: what it is about, e.g. `model NAME`; a second task of a kind is not started while one runs.
+        ended: called in the main thread at any end, after `then`.
     """
 
-    def __init__(self, title: str, work: Work, then: Callable[[Any], None], kind: str) -> None:
+    def __init__(self, title: str, work: Work, then: Then, kind: str, ended: Callable[[], None]) -> None:
         self.id = uuid.uuid4().hex[:12]
         self.title, self.kind = title, kind
         self.stage = self.note = ""
@@ -40,7 +42,7 @@ class Task:
         """Its end was noticed and `then` was called."""
         self._eta: float | None = None
         self._eta_at = 0.0
-        self._then = then
+        self._then, self._ended = then, ended
         self._answer: Any = None
         self._cancelled = threading.Event()
         self._inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -72,12 +74,18 @@ class Task:
             self.over = arrived = True
             if self.error is None:
                 self._then(self._answer)
+            self._ended()
         return arrived
 
     def wait(self) -> None:
         """Block until it is over (background mode, and before Blender ends)."""
         self._thread.join()
         self.poll()
+
+    def abandon(self) -> None:
+        """Wait for its end and let nothing follow from it."""
+        self._then, self._ended = lambda answer: None, lambda: None
+        self.wait()
 
     def _take_in(self, message: dict[str, Any]) -> None:
         if message["type"] == "warning":
@@ -113,10 +121,10 @@ def running(kind: str) -> Task | None:
     return next((task for task in _tasks if task.kind == kind and not task.over), None)
 
 
-def start(title: str, work: Work, then: Callable[[Any], None], kind: str) -> Task:
+def start(title: str, work: Work, then: Then, kind: str, ended: Callable[[], None] = lambda: None) -> Task:
     """Begin. Earlier ends of the same kind leave the list."""
     _tasks[:] = [task for task in _tasks if task.kind != kind or not task.over]
-    task = Task(title, work, then, kind)
+    task = Task(title, work, then, kind, ended)
     _tasks.append(task)
     return task
 
@@ -153,6 +161,5 @@ def stop_all() -> None:
     for task in _tasks:
         task.cancel()
     for task in _tasks:
-        task._then = lambda answer: None
-        task.wait()
+        task.abandon()
     _tasks.clear()

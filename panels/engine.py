@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import bpy
 
-from ..operators import engine
+from ..operators import check_engine, engine, tasks
 from .images import Sidebar
+from .tasks import draw_task
 from .text import draw_text
 
 ORIGINS = {
@@ -21,6 +22,7 @@ class MAQUETTE_PT_engine(Sidebar, bpy.types.Panel):
     """Status, log, buttons."""
 
     bl_label = "Engine"
+    bl_idname = "MAQUETTE_PT_engine"
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -38,9 +40,15 @@ def draw_engine(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             draw_text(layout, context, "It was made for an earlier version. Set it up again.", icon="ERROR")
     elif status.problem is not None:
         draw_text(layout, context, f"{status.problem.message} {status.problem.remedy}", icon="ERROR")
-    row = layout.row()
-    row.operator("maquette.set_up_engine")
+    row = layout.row(align=True)
+    row.operator("maquette.set_up_engine", icon="IMPORT")
     row.operator("maquette.look_for_engine", text="", icon="FILE_REFRESH")
+    layout.operator("maquette.check_engine", icon="VIEWZOOM")
+    task = next((task for task in tasks.tasks() if task.kind == check_engine.KIND), None)
+    if task is not None:
+        draw_task(layout, context, task)
+    for icon, sentence in check_engine.findings():
+        draw_text(layout, context, sentence, icon=icon)
     if setup is None:
         return
     if setup.running:

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import FailedError, MissingError
+from ..errors import Cancelled, FailedError, MissingError
 from . import tuning
+from .command import run_command
 from .runner import BOOTSTRAP
 
 LIBRARIES = {
@@ -26,34 +28,53 @@ LIBRARIES = {
 """Module -> distribution of what the pipelines need."""
 OPTIONAL = {"pillow_heif": "pillow-heif"}
 """Without it HEIC photos cannot be read."""
+PATIENCE_S = 300.0
+"""A first start reads a gigabyte from disk."""
 
 
-def examine(python: Path) -> dict[str, Any]:
+def examine(python: Path, is_cancelled: Callable[[], bool] = lambda: False) -> dict[str, Any]:
     """Start the engine once and ask.
 
+    Args:
+        python: the engine's interpreter.
+        is_cancelled: asked ten times a second.
+
     Returns:
-        python, platform, threads, memory_bytes, devices, libraries (name -> version), missing and broken (name -> reason).
+        python, platform, threads, memory_bytes (total, free), devices, graphics_free_bytes (card -> free), libraries (name ->
+        version), missing and broken (name -> reason).
 
     Raises:
-        MissingError: ENGINE_MISSING. FailedError: ENGINE_BROKEN.
+        MissingError: ENGINE_MISSING. FailedError: ENGINE_BROKEN. Cancelled.
     """
     command = [str(python), "-I", "-X", "utf8", str(BOOTSTRAP), "core.jobs.doctor"]
+    lines: list[str] = []
+    ends = time.monotonic() + PATIENCE_S
+
+    def give_up() -> bool:
+        return is_cancelled() or time.monotonic() > ends
+
     try:
-        run = subprocess.run(
-            command,
-            env=tuning.engine_environment(os.environ),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        return dict(json.loads(run.stdout.splitlines()[-1]))
+        run_command(command, lines.append, give_up, tuning.engine_environment(os.environ))
     except OSError as error:
         raise MissingError("ENGINE_MISSING", f"{python} cannot be started.", "Set up the engine.") from error
-    except (ValueError, IndexError, subprocess.TimeoutExpired) as error:
+    except Cancelled:
+        if is_cancelled():
+            raise
+    answer = next((found for found in map(_answer, reversed(lines)) if found), None)
+    if answer is None:
         raise FailedError(
             "ENGINE_BROKEN", f"The engine in {python} does not answer.", "Set up the engine again."
-        ) from error
+        )
+    return answer
+
+
+def _answer(line: str) -> dict[str, Any]:
+    """The answer of `main`; {} for a line that some library prints."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -71,7 +92,9 @@ def main(arguments: Sequence[str]) -> int:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "threads": tuning.thread_count(),
+        "memory_bytes": _memory(),
         "devices": _devices(),
+        "graphics_free_bytes": _graphics_memory(),
         "libraries": found,
         "missing": missing,
     }
@@ -85,3 +108,22 @@ def _devices() -> list[str]:
         return []
     cards = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     return ["cpu", *cards, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def _memory() -> dict[str, int]:
+    psutil = sys.modules.get("psutil")
+    if psutil is None:
+        return {}
+    memory = psutil.virtual_memory()
+    return {"total": int(memory.total), "free": int(memory.available)}
+
+
+def _graphics_memory() -> dict[str, int]:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    free = {}
+    for card in range(torch.cuda.device_count()):
+        with contextlib.suppress(RuntimeError):  # one that is full, or reserved for another process
+            free[f"cuda:{card}"] = int(torch.cuda.mem_get_info(card)[0])
+    return free
