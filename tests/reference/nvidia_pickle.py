@@ -13,6 +13,7 @@ import sys
 import types
 from collections import OrderedDict
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -101,8 +102,49 @@ class OnCard:
             return torch.storage._load_from_bytes, (held.getvalue(),)
 
 
+class Tree:
+    """Turns our modules into what the original pickles: attributes in stand-in objects."""
+
+    def __init__(self, classes: dict[str, Any], source: str) -> None:
+        self.classes, self.source = classes, source
+
+    def persistent(self, class_name: str, state: dict[str, Any]) -> Persistent:
+        return Persistent(self.classes["_reconstruct_persistent_obj"], class_name, self.source, state)
+
+    def attributes(self, module: nn.Module) -> dict[str, Any]:
+        return {
+            "training": False, "_parameters": OrderedDict(module._parameters),
+            "_buffers": OrderedDict(module._buffers), "_non_persistent_buffers_set": set(),
+            "_forward_hooks": OrderedDict(), "_modules": {n: self.stored(m) for n, m in module._modules.items()},
+            "_init_args": (), "_init_kwargs": self.easy({}), "weight_gain": np.float64(0.125),
+        }  # fmt: skip
+
+    def easy(self, values: dict[str, Any]) -> Any:
+        made = self.classes["EasyDict"]()
+        made.update({k: self.easy(v) if isinstance(v, dict) else v for k, v in values.items()})
+        return made
+
+    def plain(self, name: str, values: dict[str, Any]) -> Any:
+        thing = self.classes[name]()
+        thing.__dict__.update({"_parameters": {}, "_buffers": {}, "_modules": {}} | values)
+        return thing
+
+    def stored(self, module: nn.Module) -> Any:
+        if isinstance(module, nn.Sequential):
+            whole = nn.Sequential()
+            whole._modules = {n: self.stored(m) for n, m in module._modules.items()}
+            return whole
+        if isinstance(module, nn.Softplus):
+            return module
+        if type(module).__name__ == "Decoder":
+            return self.plain(
+                "OSGDecoder", {"_modules": {n: self.stored(m) for n, m in module._modules.items()}}
+            )
+        return self.persistent(type(module).__name__, self.attributes(module))
+
+
 def write_network(
-    path: Any,
+    path: Path,
     network: nn.Module,
     init_kwargs: dict[str, Any],
     resolution: int,
@@ -115,6 +157,7 @@ def write_network(
     """Write `{training_set_kwargs, G, D, G_ema, augment_pipe}`.
 
     Args:
+        path: of the file.
         network: an `Eg3d`.
         init_kwargs: as the original's constructor was called.
         resolution: its attribute `neural_rendering_resolution`.
@@ -125,62 +168,36 @@ def write_network(
         decoder_module: another name of the decoder's module.
     """
     with stand_ins(decoder_module) as classes:
-
-        def persistent(module: nn.Module, class_name: str, **more: Any) -> Persistent:
-            return Persistent(
-                classes["_reconstruct_persistent_obj"], class_name, source, attributes(module) | more
-            )
-
-        def attributes(module: nn.Module) -> dict[str, Any]:
-            return {
-                "training": False, "_parameters": OrderedDict(module._parameters),
-                "_buffers": OrderedDict(module._buffers), "_non_persistent_buffers_set": set(),
-                "_forward_hooks": OrderedDict(), "_modules": {n: stored(m) for n, m in module._modules.items()},
-                "_init_args": (), "_init_kwargs": easy({}), "weight_gain": np.float64(0.125),
-            }  # fmt: skip
-
-        def easy(values: dict[str, Any]) -> Any:
-            made = classes["EasyDict"]()
-            made.update({k: easy(v) if isinstance(v, dict) else v for k, v in values.items()})
-            return made
-
-        def stored(module: nn.Module) -> Any:
-            if isinstance(module, nn.Sequential):
-                whole = nn.Sequential()
-                whole._modules = {n: stored(m) for n, m in module._modules.items()}
-                return whole
-            if isinstance(module, nn.Softplus):
-                return module
-            if type(module).__name__ == "Decoder":
-                return plain("OSGDecoder", {"_modules": {n: stored(m) for n, m in module._modules.items()}})
-            return persistent(module, type(module).__name__)
-
-        def plain(name: str, values: dict[str, Any]) -> Any:
-            thing = classes[name]()
-            thing.__dict__.update({"_parameters": {}, "_buffers": {}, "_modules": {}} | values)
-            return thing
-
-        whole = attributes(network)
+        tree = Tree(classes, source)
+        whole = tree.attributes(network)
         whole["_modules"] |= {
-            "renderer": plain("ImportanceRenderer", {"plane_axes": OnCard(planes)}),
-            "ray_sampler": plain("RaySampler", {}),
+            "renderer": tree.plain("ImportanceRenderer", {"plane_axes": OnCard(planes)}),
+            "ray_sampler": tree.plain("RaySampler", {}),
         }
         whole["_buffers"] = {"dataset_label_std": torch.ones(25)}
         whole |= {
-            "_init_kwargs": easy(init_kwargs), "rendering_kwargs": easy(init_kwargs["rendering_kwargs"]),
+            "_init_kwargs": tree.easy(init_kwargs), "rendering_kwargs": tree.easy(init_kwargs["rendering_kwargs"]),
             "neural_rendering_resolution": resolution, "_last_planes": None,
         }  # fmt: skip
         if extra is not None:
             whole["_modules"]["backbone"].meta["state"]["extra"] = extra
-        generator = Persistent(classes["_reconstruct_persistent_obj"], "TriPlaneGenerator", source, whole)
+        made = tree.persistent("TriPlaneGenerator", whole)
         content = {
             "training_set_kwargs": {"path": "a"},
-            "G": generator,
+            "G": made,
             "D": None,
-            "G_ema": generator,
+            "G_ema": made,
             "augment_pipe": None,
         }
         data = pickle.dumps(content, protocol)
     if protocol == 3:
         data = data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
     path.write_bytes(data)
+
+
+def write_encoder(path: Path, network: nn.Module, source: str) -> None:
+    """Write `{E}`, the encoder of 3D-aware blending, with the fixed numbers of its labels living on a graphics card."""
+    with stand_ins() as classes:
+        tree = Tree(classes, source)
+        whole = tree.attributes(network) | {"intrinsic": OnCard([0.0] * 13)}
+        path.write_bytes(pickle.dumps({"E": tree.persistent("Encoder", whole)}, 4))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from maquette.core.errors import InputError
 from maquette.core.models.eg3d.configuration import CARS, CATS, FACES, Eg3dConfig, SuperResolutionConfig
+from maquette.core.models.eg3d.encoder import EncoderConfig, PoseEncoder
 from maquette.core.models.eg3d.files import save_generator
 from maquette.core.models.eg3d.generator import Eg3d
 from maquette.core.weights.contents import read_contents
@@ -20,7 +21,7 @@ from maquette.core.weights.store import identify
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.reference.nvidia_pickle import PLANES, write_network
+from tests.reference.nvidia_pickle import PLANES, write_encoder, write_network
 
 RENDERING = {
     "superresolution_module": "training.superresolution.SuperresolutionHybrid2X", "depth_resolution": 9,
@@ -48,6 +49,11 @@ def network(config: Eg3dConfig = CONFIG) -> Eg3d:
     return Eg3d(config).eval()
 
 
+def contiguous(made: Eg3d) -> dict[str, Tensor]:
+    """Weights as other programs save them."""
+    return {name: tensor.contiguous() for name, tensor in made.state_dict().items()}
+
+
 def same(a: Eg3d, b: torch.nn.Module) -> bool:
     ours: dict[str, Tensor] = b.state_dict()
     return a.state_dict().keys() == ours.keys() and all(
@@ -72,6 +78,17 @@ def test_nvidias_pickle(protocol: int, module: str, tmp_path: Path) -> None:
     name, found = load_network(path)
     assert name == "eg3d" and same(made, found)
     assert found.config == CONFIG
+    assert not ran.exists()
+
+
+def test_the_encoders_pickle(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made, ran = PoseEncoder(EncoderConfig(16, (8, 8, 4), 12)), tmp_path / "source_ran"
+    write_encoder(tmp_path / "encoder.pkl", made, f"open({str(ran)!r}, 'w')")
+    name, found = load_network(tmp_path / "encoder.pkl")
+    assert name == "eg3d_encoder" and isinstance(found, PoseEncoder)
+    state = found.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in made.state_dict().items())
     assert not ran.exists()
 
 
@@ -137,22 +154,22 @@ def test_saved_as_safetensors_it_is_the_same(tmp_path: Path) -> None:
 
 
 def test_plain_exports_take_their_settings_from_beside_or_from_presets(tmp_path: Path) -> None:
-    state = network().state_dict()
+    state = contiguous(network())
     torch.save({"G_ema": state, "rendering_kwargs": RENDERING}, tmp_path / "export.pt")
     config = load_network(tmp_path / "export.pt")[1].config
     assert config == replace(CONFIG, neural_resolution=64)
-    save_file(dict(state), tmp_path / "plain-64.safetensors")
+    save_file(state, tmp_path / "plain-64.safetensors")
     assert load_network(tmp_path / "plain-64.safetensors")[1].config.rendering == CARS
     large = replace(CONFIG, superresolution=SuperResolutionConfig(widths=(256, 4)))
     for name, expected in (("afhqcats512-128", CATS), ("ffhq512-64", FACES)):
-        save_file(dict(network(large).state_dict()), tmp_path / f"{name}.safetensors")
+        save_file(contiguous(network(large)), tmp_path / f"{name}.safetensors")
         config = load_network(tmp_path / f"{name}.safetensors")[1].config
         assert config.rendering == expected and config.picture == 512
         assert config.neural_resolution == (64 if name.endswith("-64") else 128)
 
 
 def test_settings_of_another_kind_are_no_crash(tmp_path: Path) -> None:
-    save_file(dict(network().state_dict()), tmp_path / "odd.safetensors", {"eg3d": '{"z_width": 3}'})
+    save_file(contiguous(network()), tmp_path / "odd.safetensors", {"eg3d": '{"z_width": 3}'})
     with pytest.raises(InputError) as caught:
         load_network(tmp_path / "odd.safetensors")
     assert caught.value.code == "WEIGHTS_MISMATCH"
