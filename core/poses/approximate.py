@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 Map = NDArray[np.float32]
 SIDE = 112
 """Long side of outlines, pixels."""
-FITS = 0.85
-"""Overlap from which an outline says something about its camera."""
+FITS = 0.8
+"""Overlap from which an outline says something about its camera; hulls of few views are larger than their object."""
 WIDE = (0.03, 0.012, 0.005)
 """Distances from epipolar lines, over the long side, within which matches are believed in turn (spec-pose C.7: 12 of 504)."""
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ..cameras.rotations import from_axis_angle, turning
-from ..images.hull import Grid, Hull, silhouettes, vote
+from ..images.hull import Grid, Hull, main_parts, sample_views, silhouettes
 from ..types import Camera
 
 Floats = NDArray[np.float64]
@@ -32,6 +32,8 @@ COARSE, CELLS = 28, 44
 """Voxels along the box, for the first search and after it."""
 BOX = 1.25
 """Half side of the searched box; the object's outline reaches about 1."""
+MOST_STARTS = 10
+"""Directions from which a single outline is fitted; of 150 those that overlap most."""
 TIED = np.array([np.radians(12.0), np.radians(6.0), np.radians(4.0), 0.1, 0.03, 0.03])
 """How far a camera may well be from the ring: azimuth, elevation, roll, log distance, place in the picture."""
 TIE = 0.002
@@ -110,7 +112,7 @@ def place_by_outline(
     Returns:
         The camera and the overlap, 0..1; None where the known cameras have no hull.
     """
-    hull = _hull(placed, outlines)
+    hull = _hull(_shown(placed, outlines, CELLS).sum(0), len(placed))
     if hull is None:
         return None
     long_side = max(missing.shape)
@@ -118,13 +120,17 @@ def place_by_outline(
     distance = float(np.median([np.linalg.norm(camera.centre) for camera in placed]))
     heights = [np.arcsin(np.clip(c.centre[2] / np.linalg.norm(c.centre), -1, 1)) for c in placed]
     pixel = _middle(missing)
+    starts = [
+        np.array([azimuth, height, 0.0, np.log(distance), *(pixel / long_side)])
+        for azimuth, height in product(
+            np.radians(np.arange(0, 360, 12.0)), np.linspace(min(heights) - 0.1, max(heights) + 0.1, 5)
+        )
+    ]
+    starts.sort(key=lambda x: -_overlap(silhouettes(hull, [_camera(x, lens, missing)])[0], missing))
     best: tuple[float, Floats] | None = None
-    for azimuth, height in product(
-        np.radians(np.arange(0, 360, 12.0)), np.linspace(min(heights) - 0.1, max(heights) + 0.1, 5)
-    ):
+    for start in starts[:MOST_STARTS]:
         check()
-        start = np.array([azimuth, height, 0.0, np.log(distance), *(pixel / long_side)])
-        found = _fitted(hull, missing, lens, start, 25)
+        found = _fitted(hull, missing, lens, start, 60)
         if best is None or found[0] > best[0]:
             best = found
     assert best is not None
@@ -186,9 +192,19 @@ def _cameras(ring: _Ring, outlines: list[Map]) -> list[Camera]:
     return [_camera(view, ring.focal, o) for view, o in zip(ring.views, outlines, strict=True)]
 
 
-def _hull(cameras: list[Camera], outlines: list[Map], cells: int = CELLS) -> Hull | None:
-    grid = Grid(np.full(3, -BOX), np.eye(3), 2 * BOX / cells, (cells, cells, cells))
-    return vote(outlines, cameras, grid, 1.0 - 0.7 / len(cameras))
+def _grid(cells: int) -> Grid:
+    return Grid(np.full(3, -BOX), np.eye(3), 2 * BOX / cells, (cells, cells, cells))
+
+
+def _shown(cameras: list[Camera], outlines: list[Map], cells: int) -> NDArray[np.bool_]:
+    """(N, cells^3) whether each outline covers each voxel; what lies beyond a picture counts as covered."""
+    return sample_views(_grid(cells).centres(), cameras, outlines, 1.0) > 0.5
+
+
+def _hull(covered: NDArray[np.int64], views: int, cells: int = CELLS) -> Hull | None:
+    """Voxels that all of the views cover but one at most; None without any."""
+    occupied = (covered >= max(views - 1, 2)).reshape(cells, cells, cells)
+    return Hull(_grid(cells), main_parts(occupied)) if occupied.sum() >= 20 else None
 
 
 def _overlap(shown: Map, wanted: Map) -> float:
@@ -197,7 +213,7 @@ def _overlap(shown: Map, wanted: Map) -> float:
 
 def _agreement(ring: _Ring, outlines: list[Map], cells: int = CELLS) -> float:
     cameras = _cameras(ring, outlines)
-    hull = _hull(cameras, outlines, cells)
+    hull = _hull(_shown(cameras, outlines, cells).sum(0), len(cameras), cells)
     if hull is None:
         return 0.0
     shown = silhouettes(hull, cameras)
@@ -233,12 +249,12 @@ def _with_better_ring(ring: _Ring, outlines: list[Map], free_focal: bool, check:
 
 def _with_better_views(ring: _Ring, outlines: list[Map], check: Callable[[], None]) -> _Ring:
     """Each view moves to where the hull of the others fits its outline."""
-    cameras = _cameras(ring, outlines)
+    shown = _shown(_cameras(ring, outlines), outlines, CELLS)
+    covered = shown.sum(0)
     views = ring.views.copy()
     for i, outline in enumerate(outlines):
         check()
-        others = [k for k in range(len(outlines)) if k != i]
-        hull = _hull([cameras[k] for k in others], [outlines[k] for k in others])
+        hull = _hull(covered - shown[i], len(outlines) - 1)
         if hull is not None:
             views[i] = _fitted(hull, outline, ring.focal, views[i], 70)[1]
     return _Ring(ring.focal, views)

@@ -85,7 +85,7 @@ def test_outline_is_placed_between_known_cameras() -> None:
     truth, masks = outlines(12)
     others = [n for n in range(12) if n != 5]
     found = place_by_outline([truth[n] for n in others], [masks[n] for n in others], masks[5])
-    assert found is not None and found[1] > 0.9
+    assert found is not None and found[1] > 0.8
     assert rotations.angle_deg(found[0].cam_to_world[:3, :3].T @ truth[5].cam_to_world[:3, :3]) < 6.0
 
 
