@@ -42,7 +42,7 @@ def read_scene(path: Path, folder: Path) -> SceneGeometry:
         if not parts:
             raise ValueError("no faces")
         return _joined(parts, path, folder)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError) as error:
         raise InputError(
             "MESH_UNREADABLE",
             f"{path.name} holds no mesh of triangles that can be read.",

@@ -228,13 +228,13 @@ def _graded(model: Model, best: _Rated, second: _Rated | None, photo: Evidence) 
     if photo.mask is not None and photo.trust == SURE:
         metrics["silhouette_iou"] = parts["region"]
     reasons = []
-    if not np.isfinite(best.fitted.offset_px) or best.fitted.offset_px > 1.5:
+    if not np.isfinite(best.fitted.offset_px) or best.fitted.offset_px > 0.75 or parts["edges"] < 0.4:
         reasons.append("the outline of the geometry does not meet edges of the photo")
     if photo.mask is not None and photo.trust == SURE and parts["region"] < 0.93:
         reasons.append(f"the outlines overlap by only {100 * parts['region']:.0f} %")
     if lead < 0.04:
         reasons.append("from another side the geometry looks much the same")
-    if spread[5] > 0.05:
+    if spread[5] > 0.03:
         reasons.append(
             f"the distance is known to {100 * spread[5]:.0f} % only, because the lens is not known"
         )

@@ -26,6 +26,8 @@ MOST_CONTOUR, MOST_SURFACE = 900, 16000
 """Points used of each kind."""
 NUMBERS = 7
 """Turn about the object's middle (3), its shift in the picture over the depth (2), log distance, log focal length."""
+EDGE_BLUR = 0.9
+"""Pixels, before edges are looked for: the slope of single pixels is mostly noise."""
 OUTLINE_SIGMA = 0.25
 """Pixels by which all silhouettes of a photo may lie too far out or in, at the working size. Sharpening, glare and the tone
 curve shift outlines but not what is painted on a surface, and the two together fix the distance: an eighth unknown."""
@@ -180,10 +182,10 @@ def follow_contour(
         strength = np.maximum(profile[:, :-2] - profile[:, 2:], 0.0)
         exact, floor = strength, 0.05
     else:
-        profile = cv2.remap(photo.rgb, x, y, cv2.INTER_LINEAR)
+        profile = cv2.remap(cv2.GaussianBlur(photo.rgb, (0, 0), EDGE_BLUR), x, y, cv2.INTER_LINEAR)
         strength = np.linalg.norm(profile[:, 2:] - profile[:, :-2], axis=2)
         # Light mixes linearly where a pixel shows both sides: in sRGB the edge seems shifted into the dark.
-        light = profile**2.2
+        light = cv2.remap(cv2.GaussianBlur(photo.rgb**2.2, (0, 0), EDGE_BLUR), x, y, cv2.INTER_LINEAR)
         exact = np.linalg.norm(light[:, 2:] - light[:, :-2], axis=2)
         if photo.mask is not None and photo.trust == SURE:  # inner edges of the photo draw no outer outline
             gate = cv2.remap(cv2.GaussianBlur(photo.mask, (0, 0), 1.5), x, y, cv2.INTER_LINEAR)
@@ -261,11 +263,23 @@ def follow_surface(
     slopes = np.concatenate([slopes, np.zeros((len(slopes), 1))], 1)
     sigma = max(1.4826 * float(np.median(np.abs(error))), 0.05)
     weight = 1.0 / (1.0 + (error / (1.5 * sigma)) ** 2) ** 2 / sigma**2
-    # Neighbouring pixels say the same thing: as many are counted as there are blurs side by side.
-    weight *= min(1.0, use.sum() / (len(rows) * (1.0 + 2.0 * blur) ** 2))
+    weight *= use.sum() / (len(rows) * _correlated_area((theirs - ours) * use, use, sigma))
     size = np.linalg.norm(gradient, axis=1)
     far = error / np.maximum(size, 0.1)
     return Linear((slopes * weight[:, None]).T @ slopes, -slopes.T @ (weight * error), far)
+
+
+def _correlated_area(error: Map, use: NDArray[np.bool_], sigma: float) -> float:
+    """Pixels that err alike: light that the harmonics cannot say is wrong over whole regions, noise in single pixels.
+
+    The variance of means over a square falls with the square's area for noise and not at all for what is constant in it.
+    """
+    side = 15
+    held = np.clip(error, -3 * sigma, 3 * sigma).astype(np.float32)
+    share = cv2.blur(use.astype(np.float32), (side, side))
+    mean = cv2.blur(held, (side, side)) / np.maximum(share, 1e-3)
+    kept = float((mean[use] ** 2).mean()) / max(float((held[use] ** 2).mean()), 1e-9)
+    return float(np.clip(side**2 * kept, 4.0, side**2))
 
 
 def _normalised(rgb: Map, inside: Map, blur: float, spread: float) -> Map:
