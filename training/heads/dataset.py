@@ -43,7 +43,7 @@ class Records:
         self.refresh()
 
     def refresh(self) -> None:
-        for path in sorted(self.folder.glob(f"{self.kind}-*.npy")):
+        for path in sorted(self.folder.glob(f"{self.kind}*.npy")):
             if path.name not in self.names:
                 shard = np.load(path)
                 both = np.concatenate([shard["pictures"], shard["parts"][..., None]], -1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write training records of heads: `python -m training.heads.generate --packs FOLDER --out FOLDER`.
 
-Shards appear under their final name only when complete; a second start goes on where the first stopped. Heads of kind
+Shards of both packs take turns. They appear under their final name only when complete; a second start goes on where the first stopped. Heads of kind
 `validation` come from seeds of their own and never train. Everything follows from `--seed`.
 """
 
@@ -17,45 +17,49 @@ import numpy as np
 import torch
 
 from .heads import Wardrobe
+from .ict import IctHeads
 from .records import RECORD, make_record
 
 log = logging.getLogger(__name__)
 SHARD = 32
-KINDS = ("train", "validation")
+KINDS = ("train", "validation", "train_ict", "validation_ict")
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--packs", type=Path, required=True, help="folder training_packs")
     arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument("--heads", type=int, default=2048)
-    arguments.add_argument("--validation", type=int, default=64)
+    arguments.add_argument("--heads", type=int, default=1024, help="of either pack")
+    arguments.add_argument("--validation", type=int, default=64, help="of either pack")
     arguments.add_argument("--seed", type=int, default=0)
     options = arguments.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     wardrobe = Wardrobe(options.packs / "makehuman_head")
-    write_shards(options.out, "validation", options.validation, wardrobe, options.seed)
-    write_shards(options.out, "train", options.heads, wardrobe, options.seed)
+    ict = IctHeads(options.packs / "ict_facekit", wardrobe)
+    sources: dict[str, Wardrobe | IctHeads] = {"": wardrobe, "_ict": ict}
+    for kind, count in (("validation", options.validation), ("train", options.heads)):
+        for first in range(0, count, SHARD):
+            for name, source in sources.items():
+                numbers = range(first, min(first + SHARD, count))
+                path = options.out / f"{kind}{name}-{first // SHARD:04d}.npy"
+                write_shard(path, source, 4 * options.seed + KINDS.index(kind + name), numbers)
 
 
-def write_shards(out: Path, kind: str, count: int, wardrobe: Wardrobe, seed: int) -> None:
-    """Shards `KIND-0000.npy` of up to `SHARD` heads; those that are there stay."""
-    for first in range(0, count, SHARD):
-        path = out / f"{kind}-{first // SHARD:04d}.npy"
-        if path.exists():
-            continue
-        start = time.process_time()
-        members = range(first, min(first + SHARD, count))
-        shard = np.zeros(len(members), RECORD)
-        for i, number in enumerate(members):
-            shard[i] = make_record(wardrobe, (2 * seed + KINDS.index(kind), number))
-        unfinished = path.with_suffix(".unfinished")
-        with unfinished.open("wb") as file:
-            np.save(file, shard)
-        os.replace(unfinished, path)
-        log.info("%s: %.2f CPU s a head", path.name, (time.process_time() - start) / len(members))
+def write_shard(path: Path, source: Wardrobe | IctHeads, seed: int, numbers: range) -> None:
+    """A shard of heads by their numbers, unless it is there."""
+    if path.exists():
+        return
+    start = time.process_time()
+    shard = np.zeros(len(numbers), RECORD)
+    for i, number in enumerate(numbers):
+        shard[i] = make_record(source, (seed, number))
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as file:
+        np.save(file, shard)
+    os.replace(unfinished, path)
+    log.info("%s: %.2f CPU s a head", path.name, (time.process_time() - start) / len(numbers))
 
 
 if __name__ == "__main__":

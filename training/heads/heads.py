@@ -7,9 +7,11 @@ face (Deep3DFaceRecon's, times 0.27) by a shift and one scale, as portraits are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from maquette.core.models.eg3d.cameras import STANDARD_LANDMARKS
@@ -21,6 +23,8 @@ from .looks import BALD, Look, Textures, random_look
 from .makehuman import BACKGROUND, BROWS, EYEBROWS, EYES, HAIR, HAIRS, SKIN, MakeHuman
 
 Floats = NDArray[np.float32]
+Place = Callable[[NDArray[Any]], Floats]
+"""(N, 3) points of a mesh's own frame -> EG3D's."""
 UNITS_PER_DM = 0.27
 SHIFT = np.array([0.0, 0.006, 0.161])
 """Of the mean face's origin in EG3D's frame."""
@@ -45,6 +49,48 @@ class Traits:
     def vector(self) -> Floats:
         """All of it as float32, the look last."""
         return np.concatenate([self.macros, self.axes, self.expression, self.gaze, self.look.vector()])
+
+
+@dataclass(frozen=True)
+class Cloth:
+    """The lower part of a bust again, a little outside of it, and a skirt that hangs from its rim."""
+
+    rows: NDArray[np.int64]
+    """(N,) vertices of the head that it follows."""
+    faces: NDArray[np.int64]
+    """(F, 3) among 2 N vertices: those on the body, and the same far below."""
+    height: Floats
+    """(N,) decimetres; a neckline cuts where it is this."""
+
+    @classmethod
+    def on(cls, base: Floats, faces: NDArray[np.int64], height: Floats) -> Cloth:
+        """From faces (F, 3) of a base mesh (V, 3) and the height (V,) of its vertices; the rim is the lower half's."""
+        rows, local = np.unique(faces, return_inverse=True)
+        local = local.reshape(-1, 3)
+        edges = np.concatenate([local[:, [0, 1]], local[:, [1, 2]], local[:, [2, 0]]])
+        _, first, number = np.unique(np.sort(edges, 1), axis=0, return_index=True, return_counts=True)
+        rim = edges[first[number == 1]]
+        y = base[rows, 1]
+        a, b = rim[(y[rim] < (y.min() + y.max()) / 2).all(1)].T
+        n = len(rows)
+        skirt = np.concatenate([np.stack([b, a, a + n], 1), np.stack([b, a + n, b + n], 1)])
+        return cls(rows, np.concatenate([local, skirt]), height[rows].astype(np.float32))
+
+    def layer(
+        self, head: Floats, normals: Floats, place: Place, colour: tuple[float, float, float], neckline: float, shade: Floats
+    ) -> Layer:
+        """The layer for a morphed head (V, 3) with normals (V, 3); it counts as background."""
+        out = normals[self.rows] / np.maximum(np.linalg.norm(normals[self.rows], axis=1, keepdims=True), 1e-9)
+        vertices = np.concatenate([head[self.rows] + 0.035 * out, head[self.rows] - np.float32([0, 3, 0])])
+        inside = np.concatenate([neckline - self.height, np.ones(len(self.rows), np.float32)])
+
+        def paint(face: NDArray[np.int64], weights: Floats, uv: Floats) -> Floats:
+            alpha = (0.5 + 30 * (weights * inside[self.faces[face]]).sum(1)).clip(0, 1)
+            return np.concatenate([np.broadcast_to(np.float32(colour), (len(face), 3)), alpha[:, None]], 1)
+
+        labels = np.full(len(self.faces), BACKGROUND, np.uint8)
+        uvs = np.zeros((len(self.faces), 3, 2), np.float32)
+        return Layer(place(vertices), self.faces, uvs, labels, paint, False, np.tile(shade[self.rows], 2))
 
 
 class Wardrobe:
@@ -78,23 +124,11 @@ class Wardrobe:
         return grown.astype(np.float32)
 
     @cached_property
-    def cloth(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-        """What is worn: (N,) vertices of the base mesh, (F, 3) faces among 2 N vertices, (N, 3) shift of the second N.
-
-        The first N lie on the body, the second N are the same drawn far down, where the bust's rim hangs.
-        """
-        body = self.body
-        low = body.faces[(body.base[body.faces][..., 1] < 6.5).all(1) & (body.islands == 2)]
-        rows, local = np.unique(low, return_inverse=True)
-        faces = local.reshape(-1, 3)
-        edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-        ordered = np.sort(edges, 1)
-        _, first, number = np.unique(ordered, axis=0, return_index=True, return_counts=True)
-        rim = edges[first[number == 1]]
-        rim = rim[(body.base[rows[rim]][..., 1] < 6.0).all(1)]
-        a, b, n = rim[:, 0], rim[:, 1], len(rows)
-        skirt = np.concatenate([np.stack([b, a, a + n], 1), np.stack([b, a + n, b + n], 1)])
-        return rows, np.concatenate([faces, skirt]), np.tile(np.float32([0, -3, 0]), (n, 1))
+    def cloth(self) -> Cloth:
+        """What is worn on MakeHuman's bust."""
+        base = self.body.base
+        low = self.body.faces[(base[self.body.faces][..., 1] < 6.5).all(1) & (self.body.islands == 2)]
+        return Cloth.on(base, low, base @ np.float32([0, 1, -0.25]) + 0.1 * base[:, 0] ** 2)
 
     def traits(self, rng: np.random.Generator, neutral: bool = False) -> Traits:
         """A random head; `neutral`: without expression, looking ahead."""
@@ -146,7 +180,7 @@ class Wardrobe:
     ) -> list[Layer]:
         """Layers of any vertices (V, 3), brought to EG3D's by `frame` (3, 4); `paint`: of the skin instead of the look's."""
         body = self.body
-        place = lambda points: (points @ frame[:, :3].T + frame[:, 3]).astype(np.float32)  # noqa: E731
+        place = placed(frame)
         labels = body.labels.copy()
         labels[(self.scalp[body.faces].mean(1) > 0.5) & (labels == SKIN)] = HAIR
         paint = paint or partial(self.paint_skin, look)
@@ -155,29 +189,14 @@ class Wardrobe:
         out = [skin, self._worn("eyes", eyes, place, partial(self.paint_eyes, look), EYES)]
         brow = EYEBROWS[look.brow]
         out.append(self._worn(brow, body.garments[brow].on(head), place, partial(self.paint_brows, look), BROWS))
-        out.append(self._cloth(head, place, look))
+        normals = vertex_normals(head, body.faces)
+        out.append(self.cloth.layer(head, normals, place, look.cloth, look.neckline, body.openness))
         if look.hair != BALD:
             name = HAIRS[look.hair]
             out.append(self._worn(name, body.garments[name].on(head), place, partial(self.paint_hair, look), HAIR))
         return out
 
-    def _cloth(self, head, place, look: Look) -> Layer:  # type: ignore[no-untyped-def]
-        rows, faces, drop = self.cloth
-        normals = vertex_normals(head, self.body.faces)[rows]
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-        vertices = np.concatenate([head[rows] + 0.035 * normals, head[rows] + drop])
-        height = self.body.base[rows] @ np.float32([0, 1, -0.25]) + 0.1 * self.body.base[rows, 0] ** 2
-        inside = np.concatenate([look.neckline - height, np.full(len(rows), 1.0)]).astype(np.float32)
-
-        def paint(face: NDArray[np.int64], weights: Floats, uv: Floats) -> Floats:
-            alpha = (0.5 + 30 * (weights * inside[faces[face]]).sum(1)).clip(0, 1)
-            return np.concatenate([np.broadcast_to(np.float32(look.cloth), (len(face), 3)), alpha[:, None]], 1)
-
-        labels = np.full(len(faces), BACKGROUND, np.uint8)
-        shade = np.tile(self.body.openness[rows], 2)
-        return Layer(place(vertices), faces, np.zeros((len(faces), 3, 2), np.float32), labels, paint, False, shade)
-
-    def _worn(self, name, vertices, place, paint, label: int) -> Layer:  # type: ignore[no-untyped-def]
+    def _worn(self, name: str, vertices: Floats, place: Place, paint: Paint, label: int) -> Layer:
         garment = self.body.garments[name]
         nearest = self.nearest(name)
         labels = np.full(len(garment.faces), label, np.uint8)
@@ -227,6 +246,11 @@ def head_frame(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
     a, b = landmarks - landmarks.mean(0), target - target.mean(0)
     scale = float((a * b).sum() / (a * a).sum())
     return np.concatenate([scale * np.eye(3), (target.mean(0) - scale * landmarks.mean(0))[:, None]], 1)
+
+
+def placed(frame: NDArray[np.float64]) -> Place:
+    """Points by a similarity (3, 4)."""
+    return lambda points: (points @ frame[:, :3].T + frame[:, 3]).astype(np.float32)
 
 
 def turned_eyes(body: MakeHuman, head: Floats, gaze: Floats) -> Floats:

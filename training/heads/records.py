@@ -15,8 +15,9 @@ from maquette.core.models.eg3d.cameras import FOCAL, RADIUS, camera_of, intrinsi
 from maquette.core.types import Camera
 from numpy.typing import NDArray
 
-from .drawing import Drawing, Light, draw
-from .heads import Traits, Wardrobe
+from .drawing import Light, draw
+from .heads import Wardrobe
+from .ict import IctHeads
 from .looks import random_light
 from .makehuman import EMPHASIS
 
@@ -25,7 +26,7 @@ PORTRAIT, WIDE = 0.75, 0.4
 """Focal length of the pictures over EG3D's."""
 PIVOT = (0.0, 0.0, 0.2)
 TRAITS = 196
-"""Numbers of a head (`Traits.vector`)."""
+"""Numbers of a head (`Traits.vector`, or `IctTraits.vector` and zeros: the shard's name says which)."""
 RECORD = np.dtype(
     [
         ("seed", "i8", 2),
@@ -71,13 +72,15 @@ class View:
         return camera_of(self.label, side)
 
 
-def make_record(wardrobe: Wardrobe, seed: tuple[int, int]) -> NDArray[np.void]:
+def make_record(source: Wardrobe | IctHeads, seed: tuple[int, int]) -> NDArray[np.void]:
     """A scalar of `RECORD`; the same seed gives the same head and pictures."""
     rng = np.random.default_rng(seed)
     out = np.zeros((), RECORD)
-    traits, light = wardrobe.traits(rng), random_light(rng)
-    layers = wardrobe.layers(traits)
-    out["seed"], out["traits"], out["light"] = seed, traits.vector(), summary(light)
+    traits, light = source.traits(rng), random_light(rng)
+    layers = source.layers(traits)  # type: ignore[arg-type]
+    vector = traits.vector()
+    out["seed"], out["light"] = seed, summary(light)
+    out["traits"][: len(vector)] = vector
     for i in range(VIEWS):
         view = View.random(rng, WIDE * rng.uniform(0.75, 1.3) if i == VIEWS - 1 else PORTRAIT)
         drawn = draw(layers, view.camera(), light, EMPHASIS)
@@ -85,11 +88,6 @@ def make_record(wardrobe: Wardrobe, seed: tuple[int, int]) -> NDArray[np.void]:
         out["depth"][i] = drawn.depth - RADIUS
         out["cameras"][i], out["angles"][i] = view.label, (view.yaw, view.elevation)
     return out
-
-
-def portrait(wardrobe: Wardrobe, traits: Traits, light: Light, view: View, side: int) -> Drawing:
-    """One picture of one head."""
-    return draw(wardrobe.layers(traits), view.camera(side), light, EMPHASIS)
 
 
 def summary(light: Light) -> NDArray[np.float32]:
