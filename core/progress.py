@@ -13,6 +13,9 @@ from .errors import Cancelled
 
 Send = Callable[[dict[str, Any]], None]
 
+PREVIEWS = ".preview"
+"""Folder in an unfinished result for pictures of the work so far; it is no part of the finished one."""
+
 
 class Progress:
     """Passed down through a pipeline; turns calls into messages (DESIGN section 4) and keeps timings.
@@ -40,6 +43,8 @@ class Progress:
         self._started = time.monotonic()
         self.timings_s: dict[str, float] = {}
         self.warnings: list[str] = []
+        self.kept: list[str] = []
+        """Stages that did not have to run: what they make was there from an earlier job with the same input."""
 
     def set_plan(self, plan: dict[str, float]) -> None:
         """Announce the stages to come and their relative durations."""
@@ -78,6 +83,12 @@ class Progress:
         """Something the artist should know that does not stop the work; one sentence."""
         self.warnings.append(text)
         self._send({"type": "warning", "text": text})
+
+    def reused(self, stage: str) -> None:
+        """What `stage` makes was there from an earlier job with the same input."""
+        self.kept.append(stage)
+        self._plan.pop(stage, None)
+        self._send({"type": "reused", "stage": stage})
 
     def check(self) -> None:
         """Raises `Cancelled` if the artist asked for it. Call it at least every half second of work."""

@@ -17,8 +17,9 @@ def register() -> None:
     """Panels, then menus."""
     import bpy
 
-    from . import menus
+    from . import menus, thumbnails
 
+    thumbnails.register()
     for module in _modules():
         for kind in module.CLASSES:
             bpy.utils.register_class(kind)
@@ -29,9 +30,10 @@ def unregister() -> None:
     """The reverse."""
     import bpy
 
-    from . import menus
+    from . import menus, thumbnails
 
     menus.unregister()
     for module in reversed(_modules()):
         for kind in reversed(module.CLASSES):
             bpy.utils.unregister_class(kind)
+    thumbnails.unregister()

@@ -8,9 +8,15 @@ from typing import Any
 import bpy
 
 from ..core.jobs.registry import DONE, FAILED, QUEUED, Entry
-from ..operators import jobs
+from ..operators import jobs, tasks
+from ..operators.tasks import Task
 from .images import Sidebar
+from .tasks import draw_task
 from .text import draw_text, duration
+from .thumbnails import icon_of
+
+PREVIEW_SCALE = 7.0
+"""Size of the live picture in rows of the panel."""
 
 
 class MAQUETTE_PT_progress(Sidebar, bpy.types.Panel):
@@ -21,10 +27,12 @@ class MAQUETTE_PT_progress(Sidebar, bpy.types.Panel):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only while there is something to tell."""
-        return bool(jobs.entries())
+        return bool(jobs.entries()) or bool(_shown_tasks())
 
     def draw(self, context: bpy.types.Context) -> None:
-        """In the order of their start."""
+        """In the order of their start: the engine's one after the other, the others beside it."""
+        for task in _shown_tasks():
+            draw_task(self.layout, context, task)
         for entry in jobs.entries():
             box = self.layout.box()
             row = box.row()
@@ -34,6 +42,11 @@ class MAQUETTE_PT_progress(Sidebar, bpy.types.Panel):
             _draw_state(box, context, entry)
             for text in entry.warnings[-3:]:
                 draw_text(box, context, text, icon="ERROR")
+
+
+def _shown_tasks() -> list[Task]:
+    """Those that are not drawn where they belong: downloads at their models, the check at the engine."""
+    return [task for task in tasks.tasks() if task.kind.startswith("save ")]
 
 
 def _icon(entry: Entry) -> Any:
@@ -49,9 +62,14 @@ def _draw_state(box: bpy.types.UILayout, context: bpy.types.Context, entry: Entr
             box.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(entry.log_file)
     else:
         if entry.state == QUEUED:
-            box.label(text="Waiting")
+            before = jobs.registry().place_in_line(entry)
+            box.label(text=f"Waiting for {before} other jobs" if before > 1 else "Waiting for another job")
         else:
             box.progress(factor=entry.progress, text=_progress_text(entry), type="BAR")
+        if entry.preview is not None:
+            box.template_icon(icon_value=icon_of(str(entry.preview)), scale=PREVIEW_SCALE)
+        if entry.reused:
+            draw_text(box, context, f"Unchanged since last time: {', '.join(entry.reused)}", icon="CHECKMARK")
         row = box.row()
         row.enabled = not entry.cancelling
         text = "Cancelling" if entry.cancelling else "Cancel"

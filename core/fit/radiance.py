@@ -101,7 +101,7 @@ def fit_radiance(
         views: working pictures with pinhole cameras; masks, where given, are known opacity.
         box: (2, 3) float32.
         occupied: (nx, ny, nz) bool over the box: where to begin (visual hull, depth maps, or everything).
-        preview: called with the field after each stage.
+        preview: called with the field after each step; it decides itself when to look.
 
     Raises:
         FailedError: FIT_EMPTY when nothing of the object is left.
@@ -134,10 +134,10 @@ def fit_radiance(
         stage = _Stage(field, supply, gains, settings, budget, last=share == 1.0)
         for done in stage.steps():
             progress.update(spent + points * done)
+            if preview is not None:
+                preview(field)
         spent += points
         field.table = field.table.detach()
-        if preview is not None:
-            preview(field)
         if keep > 0:
             stayed = _still_seen(field, supply.ready, keep).cpu()
         del supply, stage  # before the next ones are made: they are most of the memory

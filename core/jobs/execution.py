@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import results
 from ..errors import EXIT_DONE, EXIT_PARTLY, InputError, MaquetteError
-from ..progress import Progress
+from ..progress import PREVIEWS, Progress
 from ..results import Result
 from . import gpu
 from .request import Request
@@ -50,6 +51,7 @@ def execute(
         result.timings_s = {**progress.timings_s, **result.timings_s}
         result.warnings += [text for text in progress.warnings if text not in result.warnings]
         progress.check()
+        shutil.rmtree(folder / PREVIEWS, ignore_errors=True)
         results.write_scene(folder, result)
     if request.glb or request.preview:
         _write_outputs(request, result, out)

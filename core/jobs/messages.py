@@ -12,6 +12,7 @@ Messages (from the worker), each but `ready` with `"job": ID`:
     progress   the same, and perhaps note
     preview    path of a picture
     warning    text
+    reused     stage whose outcome was there from an earlier job with the same input
     folder     path of the unfinished result, for whoever has to clean up after a dead worker
     done       result (folder), report (see `execution.summary`)
     failed     code, message, remedy, exit_code, report; a cancelled job fails with the code CANCELLED

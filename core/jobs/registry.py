@@ -39,6 +39,8 @@ class Entry:
     note: str = ""
     preview: Path | None = None
     warnings: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    """Stages whose outcome was there from an earlier job with the same input."""
     error: dict[str, str] | None = None
     """code, message and remedy of a failed job."""
     result: Path | None = None
@@ -102,6 +104,11 @@ class Registry:
     def find(self, job_id: str) -> Entry | None:
         """The entry with this id."""
         return next((entry for entry in self.entries if entry.id == job_id), None)
+
+    def place_in_line(self, entry: Entry) -> int:
+        """How many jobs are before one that waits; 0 for the next."""
+        waiting = [other for other in self.entries if other.state == QUEUED]
+        return waiting.index(entry) + (self._entry is not None)
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job that waits (at once) or runs (within two seconds of polling)."""
@@ -193,6 +200,8 @@ def _take_in(entry: Entry, message: Message) -> None:
         entry.note = message.get("note", "")
     elif kind == "preview":
         entry.preview = Path(message["path"])
+    elif kind == "reused":
+        entry.reused.append(message["stage"])
     elif kind == "warning":
         entry.warnings.append(message["text"])
     elif kind == messages.DONE:

@@ -42,6 +42,7 @@ from .field_to_result import (
     texture_mesh,
     usual_resolution,
 )
+from .live_preview import LivePreview
 from .poses import report_cameras
 from .single_image_model import find_single_image_model
 
@@ -100,6 +101,7 @@ def run(request: Request, folder: Path, progress: Progress, photo: Photo) -> Res
         progress.warning("Given cameras are not used with a single picture: its camera is solved.")
     with progress.stage("mask"):
         picture = masked_picture(photo, settings, progress)
+        LivePreview(folder, progress).show(picture.rgb, picture.mask)  # what the model is about to be shown
     with progress.stage("field"):
         network, framing = model.network(device), framing_of(settings.seed)
         made = reconstruct(network, picture.rgba, photo.name, model.side(), framing)

@@ -36,6 +36,7 @@ from ..settings import MeshSettings
 from ..types import Photo, PoseEstimate, View
 from .field_to_result import PLAN as SURFACE_PLAN
 from .field_to_result import RESOLUTION, add_to_result, pick_device, surface_field, texture_mesh
+from .live_preview import LivePreview
 from .poses import report_cameras
 
 log = logging.getLogger(__name__)
@@ -137,6 +138,7 @@ def _find_cameras(
     )
     stored = cache.folder("cameras", key)
     if stored is not None:
+        progress.reused("cameras")
         return load_estimate(stored)
     found = estimate(photos, masks, progress, folder, settings.quality, settings.seed)
     with cache.store("cameras", key) as new:
@@ -205,6 +207,7 @@ def _fit(
     )
     stored = cache.folder("field", key)
     if stored is not None:
+        progress.reused("field")
         return FusedField.load(stored / "field.safetensors").to(device)
     shape = grid_shape(scene.box, resolution // 2)
     occupied = visual_hull(scene.views, scene.box, shape, misses=scene.misses)
@@ -212,8 +215,17 @@ def _fit(
     if floor is not None:
         height = cell_centres(scene.box, shape) @ floor[:3] + floor[3]
         occupied &= (height > -1.0 * float((scene.box[1] - scene.box[0]).max()) / resolution).reshape(shape)
+    preview, camera = LivePreview(folder, progress), scene.views[0].camera
     with progress.stage("field"):
-        radiance = fit_radiance(scene.views, scene.box, occupied, fit, progress, device)
+        radiance = fit_radiance(
+            scene.views,
+            scene.box,
+            occupied,
+            fit,
+            progress,
+            device,
+            lambda forming: preview.field(forming, camera),
+        )
     with progress.stage("fusion"):
         field = fuse(radiance, scene.views, progress, None if floor is None else floor.to(device))
     with cache.store("field", key) as new:
