@@ -34,16 +34,16 @@ class Poses:
         """Without gradient."""
         return Poses(self.rotation.detach(), self.centre.detach())
 
-    def moved(self, step: Tensor) -> Poses:
-        """step (..., 6): carried around the origin by an axis-angle, then shifted along the camera's own axes by the rest.
+    def moved(self, step: Tensor, pivot: Tensor) -> Poses:
+        """step (..., 6): carried around `pivot` (3,) by an axis-angle, then shifted along the camera's own axes by the rest.
 
-        Around an object the first three change the side that is seen and the others where it stands in the picture: numbers
-        that can be found independently, where a camera's own turn and shift nearly undo each other.
+        With the pivot in the scene the first three change the side that is seen and the others where it stands in the
+        picture: numbers that can be found independently, where a camera's own turn and shift nearly undo each other.
         """
         turn = rotation_of(step[..., :3])
         rotation = turn @ self.rotation
-        centre = (turn @ self.centre[..., None] + rotation @ step[..., 3:, None])[..., 0]
-        return Poses(rotation, centre)
+        centre = turn @ (self.centre - pivot)[..., None] + rotation @ step[..., 3:, None]
+        return Poses(rotation, centre[..., 0] + pivot)
 
     def angle_to(self, other: Poses) -> Tensor:
         """(...) geodesic distance of the rotations, radians; not differentiable at 0."""
@@ -62,7 +62,7 @@ def rotation_of(axis_angle: Tensor) -> Tensor:
     x, y, z = axis_angle.unbind(-1)
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
-    return torch.eye(3, device=axis_angle.device) + a * cross + b * cross @ cross
+    return torch.eye(3, device=axis_angle.device, dtype=axis_angle.dtype) + a * cross + b * cross @ cross
 
 
 def mean_rotation(rotations: Tensor) -> Tensor:
@@ -82,17 +82,25 @@ def looking_at_origin(azimuth: Tensor, elevation: Tensor, radius: Tensor | float
     return Poses(torch.stack([right, down, -place], -1), centre)
 
 
-@dataclass(frozen=True)
 class SingleCamera:
-    """Mode for forward-facing scenes: three numbers turn a camera at the origin that looks along +z, three shift it."""
+    """Mode for forward-facing scenes: a camera at the origin that looks along +z, moved by six numbers.
 
-    count: int = 1
-    outputs: int = 6
+    The paper's axis-angle and translation, but carried around a point in the scene: the same cameras in numbers that do not
+    undo each other (`Poses.moved`).
+
+    Args:
+        depth: of that point on the z axis.
+    """
+
+    def __init__(self, depth: float) -> None:
+        self.count, self.outputs = 1, 6
+        self.pivot = torch.tensor([0.0, 0.0, depth])
 
     def poses(self, raw: Tensor) -> tuple[Poses, Tensor]:
         """raw (B, 6) -> poses (B, 1), log probabilities (B, 1), all zero."""
         raw = raw[:, None]
-        return Poses(rotation_of(raw[..., :3]), raw[..., 3:]), torch.zeros_like(raw[..., 0])
+        still = torch.eye(3, dtype=raw.dtype).expand(*raw.shape[:2], 3, 3), torch.zeros_like(raw[..., :3])
+        return Poses(*still).moved(raw, self.pivot.to(raw)), torch.zeros_like(raw[..., 0])
 
 
 class CandidateSphere:
@@ -107,6 +115,7 @@ class CandidateSphere:
         rows = ROWS[count]
         columns = count // rows
         self.count, self.radius, self.outputs = count, radius, 7 * count
+        self.pivot = torch.zeros(3)
         self.reach_azimuth = 1.2 * math.pi / columns  # regions overlap by a fifth
         self.reach_elevation = 0.6 * (0.5 * math.pi / rows)
         turn = 2 * math.pi / columns

@@ -13,6 +13,7 @@ from torch import Tensor
 from .cameras import Poses, mean_rotation
 from .noise import add_noise
 from .training import RADIUS, Trainer
+from .volume import Frustum, Volume
 
 VOTES = (0, 20, 20, 50, 50, 80, 80)
 """Noise levels at which the encoder is asked."""
@@ -87,46 +88,55 @@ def refine(
         for number in range(steps):
             check(number / steps)
             optimiser.param_groups[0]["lr"] = rate * 0.02 ** (number / steps)
-            loss = trainer.ray_errors(poses.moved(move * scale), everything, rays).sum()
+            loss = trainer.ray_errors(poses.moved(move * scale, trainer.mode.pivot), everything, rays).sum()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
     finally:
         trainer.volume.requires_grad_(True)
-    return poses.moved(move.detach() * scale)
+    return poses.moved(move.detach() * scale, trainer.mode.pivot)
 
 
 def polish(trainer: Trainer, poses: Poses, check: Callable[[float], None]) -> Poses:
-    """Field and cameras free together, finer and finer, without the encoder (BARF from a good start); our addition."""
-    settings, pictures = trainer.settings, trainer.pictures
+    """Field and cameras free together, finer and finer, without the encoder (BARF from a good start); our addition.
+
+    A forward-facing field starts anew: the old one holds the wrong depths that went with the wrong cameras.
+    """
+    settings, pictures, space = trainer.settings, trainer.pictures, trainer.volume.space
+    stages = ((0.0, 64, 2 * settings.cells // 3), (0.5, 128, settings.cells))
+    if isinstance(space, Frustum):
+        stages = ((0.0, 32, 24), (0.15, 64, 48), (0.35, 128, 2 * settings.cells // 3))
+        trainer.volume = Volume(space, stages[0][2], trainer.generator, background=True)
     scale = torch.ones(6)
     scale[3:] = RADIUS if settings.orbit else 1.0
     move = torch.zeros(len(poses.centre), 6, requires_grad=True)
-    cameras = torch.optim.Adam([move], lr=2e-3)
-    steps = settings.polish_steps
-    for number in range(steps):
-        share = number / steps
+    camera_rate, field_rate = (2e-3, 0.01) if settings.orbit else (4e-3, 0.02)
+    cameras = torch.optim.Adam([move], lr=camera_rate)
+    count, rays = (16, 128) if settings.orbit else (16, 64)
+    at = -1
+    for number in range(settings.polish_steps):
+        share = number / settings.polish_steps
         check(share)
-        if number in (0, steps // 2):
-            trainer.volume.refine(settings.cells * (2 if number == 0 else 3) // 3)
-            trainer.fixed_side = pictures.level(64 if number == 0 else 128)
-            field = torch.optim.Adam(
-                trainer.volume.parameters(), lr=0.5 * settings.field_rate, betas=(0.9, 0.98)
-            )
-        field.param_groups[0]["lr"] = 0.5 * settings.field_rate * 0.2**share
-        cameras.param_groups[0]["lr"] = 2e-3 * 0.02**share
-        chosen = trainer.used[torch.randint(len(trainer.used), (16,), generator=trainer.generator)]
-        loss = trainer.ray_errors(poses[chosen].moved(move[chosen] * scale), chosen, 128).mean()
+        stage = max(k for k, row in enumerate(stages) if row[0] <= share)
+        if stage != at:
+            at = stage
+            trainer.volume.refine(stages[at][2])
+            trainer.fixed_side = pictures.level(stages[at][1])
+            field = torch.optim.Adam(trainer.volume.parameters(), lr=field_rate, betas=(0.9, 0.98))
+        field.param_groups[0]["lr"] = field_rate * 0.2**share
+        cameras.param_groups[0]["lr"] = camera_rate * 0.5 * (1 + math.cos(math.pi * share))
+        chosen = trainer.used[torch.randperm(len(trainer.used), generator=trainer.generator)[:count]]
+        moved = poses[chosen].moved(move[chosen] * scale, trainer.mode.pivot)
+        loss = trainer.ray_errors(moved, chosen, rays).mean()
         loss = loss + 0.5 * settings.smooth * trainer.volume.roughness()
         field.zero_grad(set_to_none=True)
         cameras.zero_grad(set_to_none=True)
         loss.backward()
         field.step()
         cameras.step()
+    moved = poses.moved(move.detach() * scale, trainer.mode.pivot)
     # Pictures that were held out stayed where they were while the field moved.
-    return refine(
-        trainer, poses.moved(move.detach() * scale), check=lambda share: check(1.0), steps=50, rate=2e-3
-    )
+    return refine(trainer, moved, check=lambda share: check(1.0), steps=50, rate=2e-3)
 
 
 @torch.no_grad()

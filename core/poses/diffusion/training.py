@@ -72,8 +72,9 @@ class Trainer:
             self.mode: SingleCamera | CandidateSphere = CandidateSphere(settings.candidates, RADIUS)
             self.volume = Volume(Cube(self.half), first, self.generator, background=not pictures.masked)
         else:
-            self.mode = SingleCamera()
-            self.volume = Volume(Frustum(self.focal), first, self.generator, background=True)
+            space = Frustum(self.focal)
+            self.mode = SingleCamera(float(space.depth(torch.tensor(0.5))))
+            self.volume = Volume(space, first, self.generator, background=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.encoder = PoseEncoder(settings.canvas, settings.width, self.mode.outputs, settings.blocks)

@@ -21,6 +21,9 @@ FOG = -0.085
 """Density of an untouched field, in table units: half of the light passes."""
 EMPTY = 0.02
 """Optical depth of a cell below which the finished field leaves it out."""
+SHEET = 0.1
+"""Thickness, in shares of the way, of the sheet of fog in the middle of a forward-facing scene. Without it colours settle at the
+near plane, before which nothing can stand out, and all shifts come out too small."""
 NEAR, FAR = 1.0, 8.0
 """Depths that a forward-facing scene fills; its scale is free, so the near plane is 1 (NeRF, appendix C)."""
 MARGIN = 1.6
@@ -113,7 +116,11 @@ class Volume(nn.Module):
         self.space = space
         coarse = 0.05 * torch.randn(1, 4, 5, 5, 5, generator=generator)
         coarse += torch.tensor([FOG, 0.5, 0.5, 0.5]).view(1, 4, 1, 1, 1)
-        self.table = nn.Parameter(_resized(coarse, cells))
+        table = _resized(coarse, cells)
+        if isinstance(space, Frustum):
+            share = torch.linspace(0, 1, cells + 1).view(-1, 1, 1)
+            table[:, 0] += 0.3 * torch.exp(-(((share - 0.5) / SHEET) ** 2)) - 0.2
+        self.table = nn.Parameter(table)
         """(1, 4, z, y, x): density logit / DENSITY_GAIN, sRGB."""
         self.background = nn.Parameter(torch.full((3,), 0.5)) if background else None
 

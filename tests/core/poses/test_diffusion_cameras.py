@@ -73,7 +73,7 @@ def test_mean_of_rotations() -> None:
     assert torch.allclose(mean_rotation(turns), rotation_of(torch.tensor([0.0, 0.0, mean])), atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", [SingleCamera(), CandidateSphere(4, 4.0)])
+@pytest.mark.parametrize("mode", [SingleCamera(1.8), CandidateSphere(4, 4.0)])
 def test_gradients(mode: SingleCamera | CandidateSphere) -> None:
     """Poses against finite differences, 1e-3 relative (spec A.14, test 1)."""
     raw = 0.3 * torch.randn(1, mode.outputs, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -87,17 +87,17 @@ def test_gradients(mode: SingleCamera | CandidateSphere) -> None:
 
 def test_gradient_at_the_identity_is_finite() -> None:
     raw = torch.zeros(1, 6, requires_grad=True)
-    poses, _ = SingleCamera().poses(raw)
+    poses, _ = SingleCamera(1.8).poses(raw)
     (poses.rotation * torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).sum().backward()
     assert raw.grad is not None and torch.isfinite(raw.grad).all() and raw.grad[0, :3].abs().max() > 0.1
 
 
 def test_moves_go_around_the_origin_and_along_the_cameras_axes() -> None:
     poses = looking_at_origin(torch.tensor([0.7]), torch.tensor([0.4]), 4.0)
-    around = poses.moved(torch.tensor([[0.0, 0.0, 0.2, 0.0, 0.0, 0.0]]))
+    around = poses.moved(torch.tensor([[0.0, 0.0, 0.2, 0.0, 0.0, 0.0]]), torch.zeros(3))
     wanted = looking_at_origin(torch.tensor([0.9]), torch.tensor([0.4]), 4.0)
     assert torch.allclose(around.rotation, wanted.rotation, atol=1e-6)
     assert torch.allclose(around.centre, wanted.centre, atol=1e-5)
     assert math.isclose(float(Poses.angle_to(poses, around)), 0.2, abs_tol=1e-4)
-    nearer = poses.moved(torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 1.0]]))
+    nearer = poses.moved(torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 1.0]]), torch.zeros(3))
     assert torch.allclose(nearer.centre, 0.75 * poses.centre, atol=1e-5)
