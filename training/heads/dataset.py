@@ -49,8 +49,12 @@ class Records:
                 both = np.concatenate([shard["pictures"], shard["parts"][..., None]], -1)
                 zoom = shard["cameras"][..., 16:17] / FOCAL
                 self.names.append(path.name)
-                self.pictures.append(torch.from_numpy(both.reshape(-1, *both.shape[2:]).transpose(0, 3, 1, 2).copy()))
-                self.cameras.append(torch.from_numpy(np.concatenate([zoom, shard["angles"]], -1).reshape(-1, 3)))
+                self.pictures.append(
+                    torch.from_numpy(both.reshape(-1, *both.shape[2:]).transpose(0, 3, 1, 2).copy())
+                )
+                self.cameras.append(
+                    torch.from_numpy(np.concatenate([zoom, shard["angles"]], -1).reshape(-1, 3))
+                )
 
     def __len__(self) -> int:
         """Pictures."""
@@ -61,7 +65,9 @@ class Records:
         bounds = np.cumsum([0, *(len(shard) for shard in self.pictures)])
         shards = np.searchsorted(bounds, index, side="right") - 1
         places = list(zip(shards.tolist(), (index - bounds[shards]).tolist(), strict=True))
-        return torch.stack([self.pictures[s][i] for s, i in places]), torch.stack([self.cameras[s][i] for s, i in places])
+        return torch.stack([self.pictures[s][i] for s, i in places]), torch.stack(
+            [self.cameras[s][i] for s, i in places]
+        )
 
     def portraits(self, heads: int) -> np.ndarray:
         """Numbers of the first portrait of each of the first heads."""
@@ -76,7 +82,12 @@ def made(pictures: Tensor, cameras: Tensor, generator: torch.Generator, easy: bo
     zoom, yaw, elevation = cameras.unbind(1)
     portrait = zoom > 0.7
     if easy:
-        size, roll, shift, mirror = torch.ones(count), torch.zeros(count), torch.zeros(count, 2), torch.zeros(count) > 0
+        size, roll, shift, mirror = (
+            torch.ones(count),
+            torch.zeros(count),
+            torch.zeros(count, 2),
+            torch.zeros(count) > 0,
+        )
     else:
         size = torch.where(portrait, uniform(0.72, 1.15), zoom * uniform(0.95, 2.0))
         roll = (normal() * 10).clamp(-35, 35)
@@ -93,17 +104,31 @@ def made(pictures: Tensor, cameras: Tensor, generator: torch.Generator, easy: bo
     matrix = rotation * share
     flip = torch.where(mirror, -1.0, 1.0)
     matrix = matrix * torch.stack([flip, torch.ones(count)], 1)[:, :, None]
-    grid = F.affine_grid(torch.cat([matrix, -(matrix @ shift[..., None])], 2), [count, 1, SIDE, SIDE], align_corners=False)
+    grid = F.affine_grid(
+        torch.cat([matrix, -(matrix @ shift[..., None])], 2), [count, 1, SIDE, SIDE], align_corners=False
+    )
     rgba = pictures[:, :4].float() / 255
     solid = F.grid_sample(torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], 1), grid, align_corners=False)
     parts = F.grid_sample(pictures[:, 4:].float(), grid, mode="nearest", align_corners=False)[:, 0].long()
     empty = (uniform(0, 1) < EMPTY) & torch.tensor(not easy)
     solid[empty], parts[empty] = 0, 0
-    colour = (uniform(0.75, 1.25, 1, 1, 1) * uniform(0.92, 1.08, 3, 1, 1)) if not easy else torch.ones(count, 1, 1, 1)
+    colour = (
+        (uniform(0.75, 1.25, 1, 1, 1) * uniform(0.92, 1.08, 3, 1, 1))
+        if not easy
+        else torch.ones(count, 1, 1, 1)
+    )
     image = solid[:, :3] * colour + backgrounds(count, generator) * (1 - solid[:, 3:])
     there = ~empty & (shift.abs().amax(1) < 1)
     view = torch.stack(
-        [there.float(), *shift.T, size.log(), roll / ANGLE, torch.where(mirror, -yaw, yaw) / ANGLE, elevation / ANGLE], 1
+        [
+            there.float(),
+            *shift.T,
+            size.log(),
+            roll / ANGLE,
+            torch.where(mirror, -yaw, yaw) / ANGLE,
+            elevation / ANGLE,
+        ],
+        1,
     )
     return Batch(image.clamp(0, 1) if easy else spoiled(image.clamp(0, 1), uniform, generator), parts, view)
 
@@ -129,7 +154,9 @@ def spoiled(image: Tensor, uniform, generator: torch.Generator) -> Tensor:  # ty
     image = torch.lerp(image, grey.expand_as(image), (uniform(-0.3, 1, 1, 1, 1) ** 3).clamp(-0.3, 1))
     soft = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, 1)
     image = torch.lerp(image, soft, uniform(0, 1, 1, 1, 1) * (uniform(0, 1, 1, 1, 1) < 0.5))
-    return (image + torch.randn(image.shape, generator=generator) * uniform(0, 0.05, 1, 1, 1) ** 1.0).clamp(0, 1)
+    return (image + torch.randn(image.shape, generator=generator) * uniform(0, 0.05, 1, 1, 1) ** 1.0).clamp(
+        0, 1
+    )
 
 
 def turned_back(view: Tensor) -> tuple[float, float, float]:

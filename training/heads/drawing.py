@@ -94,20 +94,27 @@ def draw(layers: list[Layer], camera: Camera, light: Light, emphasis: Floats) ->
     p, z, n, w = fragments(points, faces, np.nonzero(~opaque)[0], fine)
     near = z < depth[p]
     pixel, number = np.concatenate([pixel, p[near]]), np.concatenate([number, n[near]])
-    z, weights = np.concatenate([depth[pixel[: len(pixel) - near.sum()]], z[near]]), np.concatenate([weights, w[near]])
+    z, weights = (
+        np.concatenate([depth[pixel[: len(pixel) - near.sum()]], z[near]]),
+        np.concatenate([weights, w[near]]),
+    )
 
     rgba = painted(layers, owner, number, weights)
     label = np.concatenate([layer.labels for layer in layers])[number]
     position = (weights[..., None] * vertices[faces[number]]).sum(1)
     normal = (weights[..., None] * normals[faces[number]]).sum(1)
-    shade = np.concatenate([np.ones(len(v.vertices), np.float32) if v.shade is None else v.shade for v in layers])
+    shade = np.concatenate(
+        [np.ones(len(v.vertices), np.float32) if v.shade is None else v.shade for v in layers]
+    )
     gloss = np.array([layer.gloss for layer in layers], np.float32)[owner[number]]
     seen = (weights * shade[faces[number]]).sum(1)
     rgba[:, :3] = lit(rgba[:, :3], normal, position - camera.centre, seen, gloss, light)
     return composite(pixel, z, rgba, label, (fine.height, fine.width), emphasis)
 
 
-def painted(layers: list[Layer], owner: NDArray[np.int64], number: NDArray[np.int64], weights: Floats) -> Floats:
+def painted(
+    layers: list[Layer], owner: NDArray[np.int64], number: NDArray[np.int64], weights: Floats
+) -> Floats:
     """(N, 4) colours of fragments."""
     rgba = np.empty((len(number), 4), np.float32)
     first = 0
@@ -138,10 +145,15 @@ def fragments(
     matrices[thin] = np.eye(3)
     to_weights = np.linalg.inv(matrices).astype(np.float32)
     ray = np.stack(
-        [(pixel % camera.width + 0.5 - camera.cx) / camera.fx, (pixel // camera.width + 0.5 - camera.cy) / camera.fy],
+        [
+            (pixel % camera.width + 0.5 - camera.cx) / camera.fx,
+            (pixel // camera.width + 0.5 - camera.cy) / camera.fy,
+        ],
         1,
     ).astype(np.float32)
-    weights = np.einsum("nij,nj->ni", to_weights[owner], np.pad(ray, ((0, 0), (0, 1)), constant_values=1)).clip(0)
+    weights = np.einsum(
+        "nij,nj->ni", to_weights[owner], np.pad(ray, ((0, 0), (0, 1)), constant_values=1)
+    ).clip(0)
     total = weights.sum(1)
     keep = ~thin[owner] & (total > 0)
     pixel, owner, weights, total = pixel[keep], owner[keep], weights[keep], total[keep]
@@ -149,7 +161,12 @@ def fragments(
 
 
 def composite(
-    pixel: NDArray[np.int64], z: Floats, rgba: Floats, label: NDArray[np.uint8], size: tuple[int, int], emphasis: Floats
+    pixel: NDArray[np.int64],
+    z: Floats,
+    rgba: Floats,
+    label: NDArray[np.uint8],
+    size: tuple[int, int],
+    emphasis: Floats,
 ) -> Drawing:
     """Front to back, one rank of depth at a time, then the mean of each pixel's samples."""
     order = np.lexsort((z, pixel))
@@ -180,10 +197,14 @@ def composite(
     rgb = colour / np.maximum(alpha[..., None], 1e-3)
     picture = np.concatenate([rgb, alpha[..., None]], -1).clip(0, 1)
     mean = np.where(hits > 0, total / np.maximum(hits, 1), np.nan)
-    return Drawing(np.rint(picture * 255).astype(np.uint8), share.argmax(-1).astype(np.uint8), mean.astype(np.float32))
+    return Drawing(
+        np.rint(picture * 255).astype(np.uint8), share.argmax(-1).astype(np.uint8), mean.astype(np.float32)
+    )
 
 
-def lit(rgb: Floats, normal: Floats, ray: NDArray[np.float64], seen: Floats, gloss: Floats, light: Light) -> Floats:
+def lit(
+    rgb: Floats, normal: Floats, ray: NDArray[np.float64], seen: Floats, gloss: Floats, light: Light
+) -> Floats:
     """Colours (N, 3) under a light; normals turn towards the camera."""
     ray = (ray / np.linalg.norm(ray, axis=1, keepdims=True)).astype(np.float32)
     normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
@@ -202,7 +223,9 @@ def lit(rgb: Floats, normal: Floats, ray: NDArray[np.float64], seen: Floats, glo
 
 def vertex_normals(vertices: Floats, faces: NDArray[np.int64]) -> Floats:
     """(V, 3), area-weighted, not normalised."""
-    face = np.cross(vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]])
+    face = np.cross(
+        vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]]
+    )
     index, values = faces.reshape(-1), np.repeat(face, 3, 0)
     sums = [np.bincount(index, values[:, k], len(vertices)) for k in range(3)]
     return np.stack(sums, 1).astype(np.float32)

@@ -77,7 +77,13 @@ class Cloth:
         return cls(rows, np.concatenate([local, skirt]), height[rows].astype(np.float32))
 
     def layer(
-        self, head: Floats, normals: Floats, place: Place, colour: tuple[float, float, float], neckline: float, shade: Floats
+        self,
+        head: Floats,
+        normals: Floats,
+        place: Place,
+        colour: tuple[float, float, float],
+        neckline: float,
+        shade: Floats,
     ) -> Layer:
         """The layer for a morphed head (V, 3) with normals (V, 3); it counts as background."""
         out = normals[self.rows] / np.maximum(np.linalg.norm(normals[self.rows], axis=1, keepdims=True), 1e-9)
@@ -114,8 +120,8 @@ class Wardrobe:
             mean = np.bincount(corner[on_skin], bright, count) / share
             dark += 1 - mean / np.median(mean[front & (mean > 0)])
         grown = ((dark / len(self.textures.skins) - 0.05) / 0.15).clip(0, 1)
-        x, y, z = np.abs(body.base.T)
-        grown[(y < 6.75) | ((body.base[:, 2] > 0.85) & (y < 7.75))] = 0  # neck, face
+        _, y, z = body.base.T
+        grown[(y < 6.75) | ((z > 0.85) & (y < 7.75))] = 0  # neck, face
         grown[np.bincount(corner[on_skin], minlength=count) == 0] = 0
         faces = body.faces
         for _ in range(2):
@@ -146,7 +152,9 @@ class Wardrobe:
             expression = self.expression(rng)
             gaze = rng.normal(0, [0.12, 0.07]).clip(-0.3, 0.3)
         look = random_look(macros, self.textures, rng)
-        return Traits(macros, axes.astype(np.float32), expression.astype(np.float32), gaze.astype(np.float32), look)
+        return Traits(
+            macros, axes.astype(np.float32), expression.astype(np.float32), gaze.astype(np.float32), look
+        )
 
     def expression(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """A few units at once, both sides mostly alike; mouth and lids most often."""
@@ -188,12 +196,16 @@ class Wardrobe:
         eyes = turned_eyes(body, head, gaze)
         out = [skin, self._worn("eyes", eyes, place, partial(self.paint_eyes, look), EYES)]
         brow = EYEBROWS[look.brow]
-        out.append(self._worn(brow, body.garments[brow].on(head), place, partial(self.paint_brows, look), BROWS))
+        out.append(
+            self._worn(brow, body.garments[brow].on(head), place, partial(self.paint_brows, look), BROWS)
+        )
         normals = vertex_normals(head, body.faces)
         out.append(self.cloth.layer(head, normals, place, look.cloth, look.neckline, body.openness))
         if look.hair != BALD:
             name = HAIRS[look.hair]
-            out.append(self._worn(name, body.garments[name].on(head), place, partial(self.paint_hair, look), HAIR))
+            out.append(
+                self._worn(name, body.garments[name].on(head), place, partial(self.paint_hair, look), HAIR)
+            )
         return out
 
     def _worn(self, name: str, vertices: Floats, place: Place, paint: Paint, label: int) -> Layer:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
 
-from .drawing import Layer, bilinear, vertex_normals
+from .drawing import Layer, vertex_normals
 from .heads import Cloth, Floats, Wardrobe, head_frame, placed
 from .looks import BALD, Look, random_look
 from .makehuman import BROWS, EYEBROWS, EYES, HAIR, HAIRS, MOUTH, NECK, SKIN, triangles
@@ -29,7 +29,18 @@ BALLS = (slice(14832, 15632), slice(16402, 17202))
 """Vertices of the inner shell of either eye; the outer ones, cornea and tear film, are left out."""
 LANDMARKS = ([1507, 1528], [3742, 3721], [4857], [5708], [6213])
 """Corners of the eye at the picture's left and right, tip of the nose, corners of the mouth."""
-SAME = {132: 978, 297: 4857, 317: 1147, 362: 0, 523: 5533, 492: 5518, 732: 966, 2627: 3721, 2673: 3742, 4622: 6213}
+SAME = {
+    132: 978,
+    297: 4857,
+    317: 1147,
+    362: 0,
+    523: 5533,
+    492: 5518,
+    732: 966,
+    2627: 3721,
+    2673: 3742,
+    4622: 6213,
+}
 """MakeHuman's vertex -> ICT's, middle and left: nasion, tip and base of the nose, lips from above to below, chin, corners of
 the eye and the mouth. The right side follows by symmetry."""
 RIGHT = {3721: 1507, 3742: 1528, 6213: 5708}
@@ -105,12 +116,27 @@ class IctHeads:
         frame = head_frame(landmarks(head))
         place = placed(frame)
         none = np.zeros((len(self.faces), 3, 2), np.float32)
-        out = [Layer(place(head), self.faces, none, self.labels, self.skin_paint(look), True, self.openness, 0.35)]
+        out = [
+            Layer(
+                place(head), self.faces, none, self.labels, self.skin_paint(look), True, self.openness, 0.35
+            )
+        ]
         for ball, faces in zip(BALLS, self.balls, strict=True):
             uvs = self.eye_uvs(head[ball], traits.gaze)[faces]
             labels = np.full(len(faces), EYES, np.uint8)
             shade = np.full(ball.stop - ball.start, 0.75, np.float32)
-            out.append(Layer(place(head[ball]), faces, uvs, labels, partial(wardrobe.paint_eyes, look), True, shade, 1.5))
+            out.append(
+                Layer(
+                    place(head[ball]),
+                    faces,
+                    uvs,
+                    labels,
+                    partial(wardrobe.paint_eyes, look),
+                    True,
+                    shade,
+                    1.5,
+                )
+            )
         moved = head - self.base
         worn = [(EYEBROWS[look.brow], BROWS, partial(wardrobe.paint_brows, look), 0.0)]
         if look.hair != BALD:
@@ -121,7 +147,16 @@ class IctHeads:
             vertices = base + (share[..., None] * moved[near]).sum(1)
             labels = np.full(len(garment.faces), label, np.uint8)
             out.append(
-                Layer(place(vertices), garment.faces, garment.uvs, labels, paint, False, self.openness[near[:, 0]], gloss)
+                Layer(
+                    place(vertices),
+                    garment.faces,
+                    garment.uvs,
+                    labels,
+                    paint,
+                    False,
+                    self.openness[near[:, 0]],
+                    gloss,
+                )
             )
         normals = vertex_normals(head, self.faces)
         neckline = look.neckline + NECKLINE
@@ -148,7 +183,11 @@ class IctHeads:
         ]
         directions = sphere(500)
         x, y, z = directions.T
-        kept = (y > -0.45) & ~((np.abs(x) < 0.75) & (z > 0.3) & (y < 0.75)) & ~((np.abs(x) > 0.75) & (np.abs(y) < 0.45))
+        kept = (
+            (y > -0.45)
+            & ~((np.abs(x) < 0.75) & (z > 0.3) & (y < 0.75))
+            & ~((np.abs(x) > 0.75) & (np.abs(y) < 0.45))
+        )
         radii = [reach(skull, directions) for skull in skulls]
         points = [directions[kept] * r[kept, None] + MIDDLE for r in radii]
         a = np.concatenate([body.base[rows], (points[0] - ours[:, 3]) / ours[0, 0]])

@@ -63,8 +63,17 @@ class Look:
         """Inverse of `vector`."""
         v = [float(x) for x in vector]
         return cls(
-            int(v[0]), int(v[1]), v[2], (v[3], v[4], v[5]), int(v[6]), (v[7], v[8], v[9]), int(v[10]), v[11], int(v[12]),
-            (v[13], v[14], v[15]), v[16],
+            int(v[0]),
+            int(v[1]),
+            v[2],
+            (v[3], v[4], v[5]),
+            int(v[6]),
+            (v[7], v[8], v[9]),
+            int(v[10]),
+            v[11],
+            int(v[12]),
+            (v[13], v[14], v[15]),
+            v[16],
         )
 
 
@@ -77,7 +86,9 @@ class Textures:
         self.skins = [self._skin(path) for path in sorted((folder / "skins").glob("*.jpg"))]
         self.hairs = [self._strands(name.removeprefix("hair_")) for name in HAIRS]
         self.brows = [self._strands(name) for name in EYEBROWS]
-        self.eyes = [np.asarray(Image.open(p).convert("RGBA")) for p in sorted((folder / "eyes").glob("*.png"))]
+        self.eyes = [
+            np.asarray(Image.open(p).convert("RGBA")) for p in sorted((folder / "eyes").glob("*.png"))
+        ]
 
     @staticmethod
     def _skin(path: Path) -> NDArray[np.uint8]:
@@ -101,7 +112,9 @@ class Textures:
         rows = []
         for name in self.skin_names:
             age, race, gender = name.split("_")[:3]
-            rows.append([*(float(race == r) for r in RACES), float(not gender.startswith("female")), ages[age]])
+            rows.append(
+                [*(float(race == r) for r in RACES), float(not gender.startswith("female")), ages[age]]
+            )
         return np.float32(rows)
 
 

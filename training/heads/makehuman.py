@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from maquette.core.models.heads.parser import PARTS
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
@@ -19,9 +20,7 @@ from scipy.spatial import Delaunay, cKDTree
 
 from .occlusion import sky_share
 
-PARTS = ("background", "skin", "hair", "eyes", "brows", "nose", "mouth", "ears", "neck")
-"""Labels of pixels, by number."""
-BACKGROUND, SKIN, HAIR, EYES, BROWS, NOSE, MOUTH, EARS, NECK = range(9)
+BACKGROUND, SKIN, HAIR, EYES, BROWS, NOSE, MOUTH, EARS, NECK = range(len(PARTS))
 EMPHASIS = np.float32([1, 1, 1, 1.3, 1.6, 1, 1, 1, 1])
 """Of parts where the largest share decides a pixel's label: brows are thin and let skin through."""
 
@@ -81,7 +80,11 @@ class MakeHuman:
         self.uv_faces = triangles(pack["uv_quads"].astype(np.int64))
         self.uvs: NDArray[np.float32] = pack["uv"][self.uv_faces]
         self.names = [str(name) for name in pack["target_names"]]
-        self.offsets, self.index, delta = pack["target_off"], pack["target_idx"].astype(np.int64), pack["target_delta"]
+        self.offsets, self.index, delta = (
+            pack["target_off"],
+            pack["target_idx"].astype(np.int64),
+            pack["target_delta"],
+        )
         self.delta = delta.astype(np.float32)
         columns = (3 * self.index[:, None] + np.arange(3)).reshape(-1)
         self.targets = csr_matrix(
@@ -96,7 +99,9 @@ class MakeHuman:
             )
             for key in (*HAIRS, *EYEBROWS, "eyes")
         }  # fmt: skip
-        self.axes = shape_axes([name for name in self.names if not re.match("macro|expression|asym", name)], self.names)
+        self.axes = shape_axes(
+            [name for name in self.names if not re.match("macro|expression|asym", name)], self.names
+        )
         self.lopsided = shape_axes([name for name in self.names if name.startswith("asym")], self.names)
         prefix = f"expression/units/{RACES[0]}/"
         self.units = [name.removeprefix(prefix) for name in self.names if name.startswith(prefix)]
@@ -115,8 +120,16 @@ class MakeHuman:
         number = {name: i for i, name in enumerate(self.names)}
         gender, age, muscle, weight = (float(v) for v in macros[3:])
         genders, ages = {"female": 1 - gender, "male": gender}, {"young": 1 - age, "old": age}
-        muscles = {"minmuscle": max(0, 1 - 2 * muscle), "averagemuscle": 1 - abs(2 * muscle - 1), "maxmuscle": max(0, 2 * muscle - 1)}
-        weights = {"minweight": max(0, 1 - 2 * weight), "averageweight": 1 - abs(2 * weight - 1), "maxweight": max(0, 2 * weight - 1)}
+        muscles = {
+            "minmuscle": max(0, 1 - 2 * muscle),
+            "averagemuscle": 1 - abs(2 * muscle - 1),
+            "maxmuscle": max(0, 2 * muscle - 1),
+        }
+        weights = {
+            "minweight": max(0, 1 - 2 * weight),
+            "averageweight": 1 - abs(2 * weight - 1),
+            "maxweight": max(0, 2 * weight - 1),
+        }
         for g, of_gender in genders.items():
             for a, of_age in ages.items():
                 for r, of_race in zip(RACES, macros[:3], strict=True):
@@ -157,9 +170,13 @@ class MakeHuman:
         """(F,) part of the face of each triangle, by what MakeHuman's own targets move."""
         out = np.full(len(self.faces), SKIN, np.uint8)
         middle = self.base[self.faces].mean(1)
-        nose = self.reach("nose/nose-scale-depth-incr", "nose/nose-flaring-incr", "nose/nose-point-width-incr")
+        nose = self.reach(
+            "nose/nose-scale-depth-incr", "nose/nose-flaring-incr", "nose/nose-point-width-incr"
+        )
         lips = self.reach("mouth/mouth-lowerlip-volume-incr", "mouth/mouth-upperlip-volume-incr")
-        ears = self.reach(*(f"ears/{s}-ear-{n}" for s in "lr" for n in ("wing-incr", "lobe-incr", "flap-incr")))
+        ears = self.reach(
+            *(f"ears/{s}-ear-{n}" for s in "lr" for n in ("wing-incr", "lobe-incr", "flap-incr"))
+        )
         out[nose[self.faces].mean(1) > 0.45] = NOSE
         mouth = Delaunay(middle[lips[self.faces].mean(1) > 0.42][:, :2])  # with the lips' inner rim
         out[(mouth.find_simplex(middle[:, :2]) >= 0) & (middle[:, 2] > 1)] = MOUTH

@@ -34,7 +34,11 @@ LABELS = {"hair": HAIR, "eyes": EYES, "nose": NOSE, "mouth": MOUTH}
 TARGETS = {
     "eyes": tuple(f"eyes/{s}-eye-{n}-incr" for s in "lr" for n in ("height1", "height2", "height3", "scale")),
     "nose": ("nose/nose-scale-depth-incr", "nose/nose-flaring-incr", "nose/nose-point-width-incr"),
-    "mouth": ("mouth/mouth-lowerlip-volume-incr", "mouth/mouth-upperlip-volume-incr", "mouth/mouth-angles-up"),
+    "mouth": (
+        "mouth/mouth-lowerlip-volume-incr",
+        "mouth/mouth-upperlip-volume-incr",
+        "mouth/mouth-angles-up",
+    ),
 }
 EYE_HELPERS = slice(5491, 5632)
 ALIKE = 0.05
@@ -67,7 +71,11 @@ def make_pair(wardrobe: Wardrobe, number: int, side: int = SIDE, seed: int = SEE
         original, reference = drawn_traits(wardrobe, rng), drawn_traits(wardrobe, rng)
     light = random_light(rng)
     views = [View(float(rng.normal(0, 14)), float(rng.normal(0, 6))) for _ in range(2)]
-    layers = wardrobe.layers(original), wardrobe.layers(reference), swapped(wardrobe, part, original, reference)
+    layers = (
+        wardrobe.layers(original),
+        wardrobe.layers(reference),
+        swapped(wardrobe, part, original, reference),
+    )
 
     def taken(of: list[Layer], view: View, lit: Light = light) -> Drawing:
         return draw(of, view.camera(side), lit, EMPHASIS)
@@ -143,7 +151,10 @@ def tone_gain(wardrobe: Wardrobe, original: Traits, reference: Traits, rim: Floa
     at = rim[body.faces].mean(1)
     faces = np.nonzero(at > 1e-3)[0]
     weights, uv = np.full((len(faces), 3), 1 / 3, np.float32), body.uvs[faces].mean(1)
-    means = [(at[faces, None] * wardrobe.paint_skin(t.look, faces, weights, uv)).sum(0) for t in (original, reference)]
+    means = [
+        (at[faces, None] * wardrobe.paint_skin(t.look, faces, weights, uv)).sum(0)
+        for t in (original, reference)
+    ]
     return np.asarray(means[0] / means[1], np.float32)
 
 
@@ -187,7 +198,13 @@ def save_pair(pair: Pair, folder: Path) -> None:
 def row_of(pair: Pair) -> NDArray[np.uint8]:
     """Original, reference, aligned, truth, region, side by side at half size."""
     region = np.repeat((pair.region[..., None] * 255).astype(np.uint8), 3, -1)
-    row = [on_grey(pair.original), on_grey(pair.reference), on_grey(pair.aligned), on_grey(pair.truth), region]
+    row = [
+        on_grey(pair.original),
+        on_grey(pair.reference),
+        on_grey(pair.aligned),
+        on_grey(pair.truth),
+        region,
+    ]
     return np.concatenate(row, 1)[::2, ::2]
 
 

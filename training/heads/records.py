@@ -7,11 +7,11 @@ looking at (0, 0, 0.2)); around it lies room to turn and shift the crop. The las
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from maquette.core.models.eg3d.cameras import FOCAL, RADIUS, camera_of, intrinsics, label_of, look_at
+from maquette.core.models.eg3d.cameras import FOCAL, RADIUS, camera_of, intrinsics, label_of
+from maquette.core.models.heads.faces import orbit_pose
 from maquette.core.types import Camera
 from numpy.typing import NDArray
 
@@ -24,14 +24,17 @@ from .makehuman import EMPHASIS
 VIEWS, SIDE = 4, 128
 PORTRAIT, WIDE = 0.75, 0.4
 """Focal length of the pictures over EG3D's."""
-PIVOT = (0.0, 0.0, 0.2)
 TRAITS = 196
 """Numbers of a head (`Traits.vector`, or `IctTraits.vector` and zeros: the shard's name says which)."""
 RECORD = np.dtype(
     [
         ("seed", "i8", 2),
         ("traits", "f4", TRAITS),
-        ("light", "f4", 9),  # mean direction times strength, ambient, sky, tint, shine: a summary, not the lamps
+        (
+            "light",
+            "f4",
+            9,
+        ),  # mean direction times strength, ambient, sky, tint, shine: a summary, not the lamps
         ("pictures", "u1", (VIEWS, SIDE, SIDE, 4)),  # straight RGBA
         ("parts", "u1", (VIEWS, SIDE, SIDE)),
         ("depth", "f2", (VIEWS, SIDE, SIDE)),  # z less RADIUS, EG3D's units; NaN beside the head
@@ -63,9 +66,7 @@ class View:
     @property
     def label(self) -> NDArray[np.float32]:
         """(25,)"""
-        level = math.pi / 2 * (1 - math.sin(math.radians(self.elevation)))
-        pose = look_at(math.pi / 2 + math.radians(self.yaw), level, PIVOT, RADIUS)
-        return label_of(pose, intrinsics(FOCAL * self.zoom))
+        return label_of(orbit_pose(self.yaw, self.elevation), intrinsics(FOCAL * self.zoom))
 
     def camera(self, side: int = SIDE) -> Camera:
         """In EG3D's frame."""

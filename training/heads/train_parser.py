@@ -30,7 +30,7 @@ VIEW_WEIGHTS = (3.0, 3.0, 2.0, 2.0, 3.0, 3.0)
 """Of x, y, size, roll, yaw, elevation."""
 PART_WEIGHTS = (0.6, 0.8, 0.7, 2.0, 2.0, 1.2, 1.4, 1.4, 1.0)
 """Of the parts in the cross-entropy: small ones count more."""
-WARMUP, EVERY, AVERAGE = 100, 500, 0.998
+WARMUP, EVERY, AVERAGE = 100, 300, 0.995
 """Steps; steps between validations; the moving average's share of itself."""
 
 
@@ -109,7 +109,11 @@ def train(run: Run, data: Path, out: Path, batch: int, save_every: float = 120) 
         recent.append(run.advance(made(*records.rows(rng.integers(len(records), size=batch)), generator)))
         run.cpu_seconds += time.process_time() - start
         if run.step % EVERY == 0 or run.step == run.steps:
-            line: dict[str, Any] = {"step": run.step, "cpu_s": round(run.cpu_seconds), "pictures": len(records)}
+            line: dict[str, Any] = {
+                "step": run.step,
+                "cpu_s": round(run.cpu_seconds),
+                "pictures": len(records),
+            }
             line |= {key: round(float(np.mean([r[key] for r in recent])), 4) for key in recent[0]}
             recent.clear()
             line |= validate(run.average.module, held)
@@ -123,7 +127,9 @@ def train(run: Run, data: Path, out: Path, batch: int, save_every: float = 120) 
 
 def write(model: HeadParser, path: Path, about: dict[str, str]) -> None:
     """Half precision; `HeadParser.from_file` reads it."""
-    tensors = {name: t.half().contiguous() if t.is_floating_point() else t for name, t in model.state_dict().items()}
+    tensors = {
+        name: t.half().contiguous() if t.is_floating_point() else t for name, t in model.state_dict().items()
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, about | {"config": config_text(model.config), "licence": "CC0-1.0"})
 

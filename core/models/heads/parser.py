@@ -71,9 +71,7 @@ class HeadParser(nn.Module):
             self.stem.append(nn.Sequential(convolution(fine, coarse, 2), Residual(coarse)))
         self.middle = nn.Sequential(Residual(c.channels[-1]), Residual(c.channels[-1]))
         widths = (c.fine, *c.channels)
-        self.expand = nn.ModuleList(
-            nn.Conv2d(coarse, 4 * fine, 1) for coarse, fine in pairwise(widths[::-1])
-        )
+        self.expand = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for coarse, fine in pairwise(widths[::-1]))
         self.refine = nn.ModuleList(
             nn.Sequential(convolution(2 * n, n), Residual(n)) for n in c.channels[-2::-1]
         )

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faces in photos: where they are, EG3D's aligned crop and camera of each, and the parts of its pixels.
+
+The network sees one square window at a time. Windows of several sizes cover the photo; those that claim a face are looked at
+again around the place that they name, turned upright, until the place is steady (our choice: a cascade without anchors).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import InputError
+from ...types import Camera
+from ..eg3d.cameras import FOCAL, RADIUS, intrinsics, label_of, look_at
+from .parser import ANGLE, PARTS, SIDE, HeadParser
+
+PIVOT = (0.0, 0.0, 0.2)
+"""What the cameras of our heads look at, EG3D's frame."""
+LOOKS, FILL = 2, 0.85
+"""Times that a face is looked at again; share of the window that its crop then fills."""
+LIKELY, SURE = 0.5, 0.8
+"""Least presence to look again, and to be a face."""
+WEIGHTS = Path(__file__).parents[2] / "weights/heads/parser.safetensors"
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a photo; angles in degrees."""
+
+    x: float
+    """Pixels: middle of EG3D's crop, which is where `PIVOT` lies."""
+    y: float
+    side: float
+    """Pixels of the crop's side."""
+    roll: float
+    """Positive: the head's top leans to the right of the photo."""
+    yaw: float
+    """Of the camera around the head, EG3D's way of counting; 0: from in front."""
+    elevation: float
+    score: float = 1.0
+    """0..1, how sure the network is that this is a face."""
+
+    @property
+    def label(self) -> NDArray[np.float32]:
+        """(25,) EG3D's camera label of the aligned crop."""
+        return label_of(orbit_pose(self.yaw, self.elevation), intrinsics())
+
+    def camera(self, name: str, width: int, height: int) -> Camera:
+        """The camera of the whole photo in EG3D's frame (see `eg3d.cameras.WORLD_FROM_HEAD`)."""
+        pose = orbit_pose(self.yaw, self.elevation)
+        c, s = math.cos(math.radians(self.roll)), math.sin(math.radians(self.roll))
+        pose[:3, :3] = pose[:3, :3] @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+        focal = FOCAL * self.side
+        return Camera(name, width, height, focal, focal, self.x, self.y, pose)
+
+
+def orbit_pose(yaw: float, elevation: float) -> NDArray[np.float64]:
+    """(4, 4) camera-to-world of a camera around a head at EG3D's distance; degrees."""
+    level = math.pi / 2 * (1 - math.sin(math.radians(elevation)))
+    return look_at(math.pi / 2 + math.radians(yaw), level, PIVOT, RADIUS)
+
+
+@torch.no_grad()
+def find_faces(parser: HeadParser, rgb: NDArray[np.uint8]) -> list[Face]:
+    """Faces of a photo (H, W, 3) uint8, the surest first."""
+    levels = pyramid(rgb)
+    windows = all_windows(rgb.shape[1], rgb.shape[0])
+    found = [face for face in seen_in(parser, levels, windows) if face.score > LIKELY]
+    found = distinct(sorted(found, key=lambda face: -face.score))[:16]
+    for _ in range(LOOKS):
+        windows = [Face(f.x, f.y, f.side / FILL, f.roll, 0, 0) for f in found]
+        found = [face for face in seen_in(parser, levels, windows) if face.score > LIKELY]
+    return distinct(sorted((f for f in found if f.score > SURE), key=lambda face: -face.score))
+
+
+def portrait_face(parser: HeadParser, rgb: NDArray[np.uint8]) -> Face:
+    """The one face of a portrait.
+
+    Raises:
+        InputError: NO_FACE, SEVERAL_FACES.
+    """
+    faces = find_faces(parser, rgb)
+    if not faces:
+        raise InputError(
+            "NO_FACE",
+            "No face was found in the picture.",
+            "Use a portrait in which eyes, nose and mouth can be seen.",
+        )
+    near = [face for face in faces if face.side > 0.5 * max(f.side for f in faces)]
+    if len(near) > 1:
+        raise InputError("SEVERAL_FACES", f"The picture shows {len(near)} faces.", "Crop it to one face.")
+    return near[0]
+
+
+@torch.no_grad()
+def face_parts(
+    parser: HeadParser, rgb: NDArray[np.uint8], face: Face, margin: float = 0.78
+) -> NDArray[np.uint8]:
+    """(H, W) parts (`parser.PARTS`) of a photo (H, W, 3) around a face; what lies beyond the window is background.
+
+    The window and its mirror image are both looked at.
+
+    Args:
+        margin: share of the window that the crop fills: hair and neck reach beyond it.
+    """
+    height, width = rgb.shape[:2]
+    window = Face(face.x, face.y, face.side / margin, face.roll, 0, 0)
+    image = cut(pyramid(rgb), [window])
+    scores = parser(torch.cat([image, image.flip(3)])).parts.softmax(1)
+    scores = 0.5 * (scores[:1] + scores[1:].flip(3))
+    c, s = (math.cos(math.radians(face.roll)), math.sin(math.radians(face.roll)))
+    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
+    dx, dy = (x - face.x) * 2 / window.side, (y - face.y) * 2 / window.side
+    grid = torch.from_numpy(np.stack([c * dx + s * dy, c * dy - s * dx], -1).astype(np.float32))[None]
+    inside = (grid.abs().amax(-1) < 1)[0]
+    parts = F.grid_sample(scores, grid, padding_mode="border", align_corners=False)[0].argmax(0)
+    return torch.where(inside, parts, PARTS.index("background")).to(torch.uint8).numpy()
+
+
+def aligned_crop(rgb: NDArray[np.uint8], face: Face, side: int = 512) -> NDArray[np.float32]:
+    """(side, side, 3) 0..1: the face upright in EG3D's crop; beyond the photo its border goes on."""
+    return cut(pyramid(rgb, side), [face], side)[0].permute(1, 2, 0).numpy()
+
+
+def seen_in(parser: HeadParser, levels: list[Tensor], windows: list[Face], batch: int = 16) -> list[Face]:
+    """What the network sees in each window, and in its mirror image, in pixels of the photo."""
+    out = []
+    for first in range(0, len(windows), batch):
+        part = windows[first : first + batch]
+        image = cut(levels, part)
+        view = parser(torch.cat([image, image.flip(3)])).view
+        sign = view.new_tensor([1, -1, 1, 1, -1, -1, 1])
+        view = 0.5 * (view[: len(part)] + view[len(part) :] * sign)
+        for window, (there, x, y, size, roll, yaw, elevation) in zip(
+            part, view.double().tolist(), strict=True
+        ):
+            c, s = math.cos(math.radians(window.roll)), math.sin(math.radians(window.roll))
+            dx, dy = x * window.side / 2, y * window.side / 2
+            out.append(
+                Face(
+                    window.x + c * dx - s * dy, window.y + s * dx + c * dy, window.side * math.exp(size),
+                    window.roll + roll * ANGLE, yaw * ANGLE, elevation * ANGLE, 1 / (1 + math.exp(-there)),
+                )
+            )  # fmt: skip
+    return out
+
+
+def all_windows(width: int, height: int, finest: float = 0.22) -> list[Face]:
+    """Squares that cover a photo, from all of it down to `finest` of its shorter side, each a half farther."""
+    out = [Face(width / 2, height / 2, float(max(width, height)), 0, 0, 0)]
+    side = float(min(width, height))
+    while side >= max(finest * min(width, height), SIDE / 2):
+        columns, rows = (max(1, math.ceil((length - side) / (side * 0.4)) + 1) for length in (width, height))
+        xs = np.linspace(side / 2, width - side / 2, columns) if columns > 1 else [width / 2]
+        ys = np.linspace(side / 2, height - side / 2, rows) if rows > 1 else [height / 2]
+        out += [Face(float(x), float(y), side, 0, 0, 0) for x in xs for y in ys]
+        side *= 0.6
+    return out
+
+
+def distinct(faces: list[Face]) -> list[Face]:
+    """Without those that lie on an earlier one."""
+    kept: list[Face] = []
+    for face in faces:
+        if all(math.hypot(face.x - f.x, face.y - f.y) > 0.4 * max(face.side, f.side) for f in kept):
+            kept.append(face)
+    return kept
+
+
+def pyramid(rgb: NDArray[np.uint8], side: int = SIDE) -> list[Tensor]:
+    """(1, 3, h, w) 0..1: the photo, and halves of it down to about `side`."""
+    levels = [torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 255]
+    while min(levels[-1].shape[2:]) >= 2 * side:
+        levels.append(F.avg_pool2d(levels[-1], 2))
+    return levels
+
+
+def cut(levels: list[Tensor], windows: list[Face], side: int = SIDE) -> Tensor:
+    """(B, 3, side, side) of square windows (x, y, side, roll of `Face`); beyond the photo its border goes on."""
+    out = []
+    axis = (torch.arange(side) + 0.5) * 2 / side - 1
+    v, u = torch.meshgrid(axis, axis, indexing="ij")
+    for window in windows:
+        level = min(max(int(math.log2(max(window.side / side, 1))), 0), len(levels) - 1)
+        picture = levels[level]
+        half = window.side / 2
+        c, s = math.cos(math.radians(window.roll)), math.sin(math.radians(window.roll))
+        x, y = window.x + half * (c * u - s * v), window.y + half * (s * u + c * v)
+        height, width = levels[0].shape[2:]
+        grid = torch.stack([x * 2 / width - 1, y * 2 / height - 1], -1)[None]
+        out.append(F.grid_sample(picture, grid, padding_mode="border", align_corners=False))
+    return torch.cat(out)
