@@ -23,7 +23,10 @@ ROOT_PACKAGE = __package__.rpartition(".")[0]
 SCHEMA = 1
 """Version of `SceneState` and below; a later one may rename what it holds."""
 FACE_BUDGET = IntProperty(
-    name="Face Budget", description="Triangles at most; 0 leaves it to Quality", min=0, max=10_000_000
+    name="Face Budget",
+    description="Triangles at most: fewer make a lighter and rounder mesh; 0 leaves it to Quality",
+    min=0,
+    max=10_000_000,
 )
 """Of the scene's settings and of Re-Extract, as the next one."""
 USE_REGION = BoolProperty(
@@ -53,7 +56,7 @@ class MeshOptions(bpy.types.PropertyGroup):
     )
     quality: EnumProperty(
         name="Quality",
-        description="Working resolution, fitting time and number of faces",
+        description="How fine the mesh is and how long it takes: resolution, fitting time and number of faces",
         items=[
             ("draft", "Draft", "A first look within about a minute"),
             ("normal", "Normal", "A few minutes; 50,000 to 200,000 faces"),
@@ -63,7 +66,7 @@ class MeshOptions(bpy.types.PropertyGroup):
     )
     device: EnumProperty(
         name="Device",
-        description="Where the engine computes",
+        description="Where the engine computes: the time changes, the result hardly does",
         items=[
             ("auto", "Automatic", "The graphics card where there is one, else the processor"),
             ("cpu", "Processor", "Works everywhere"),
@@ -71,7 +74,11 @@ class MeshOptions(bpy.types.PropertyGroup):
             ("mps", "Metal", "An Apple graphics card"),
         ],
     )
-    seed: IntProperty(name="Seed", description="The same seed, photos and settings give the same mesh", min=0)
+    seed: IntProperty(
+        name="Seed",
+        description="The same seed, photos and settings give the same mesh; another one gives another guess of what no photo shows",
+        min=0,
+    )
     cameras: StringProperty(
         name="Cameras",
         description="File or folder with known cameras (transforms.json or COLMAP); empty: they are found from the photos",
@@ -108,7 +115,7 @@ class MeshOptions(bpy.types.PropertyGroup):
     )
     texture_size: IntProperty(
         name="Texture Size",
-        description="Width and height of the base colour texture",
+        description="Width and height of the base colour texture: larger keeps finer detail of the photos and takes more memory",
         default=2048,
         min=256,
         max=8192,
@@ -117,13 +124,13 @@ class MeshOptions(bpy.types.PropertyGroup):
     face_budget: FACE_BUDGET
     resolution: IntProperty(
         name="Resolution",
-        description="Cells along the longest side when the surface is extracted; 0 leaves it to Quality",
+        description="Cells along the longest side when the surface is extracted: more keep finer detail and take longer; 0 leaves it to Quality",
         min=0,
         max=2048,
     )
     height: FloatProperty(
         name="Height",
-        description="Height of the object; 0 makes its longest side one metre",
+        description="Height that the object gets in the scene, in metres; 0 makes its longest side one metre",
         min=0.0,
         max=1e6,
         soft_max=10.0,
@@ -140,6 +147,11 @@ class PoseOptions(bpy.types.PropertyGroup):
         items=[
             ("auto", "Automatic", "What suits the photos; every camera gets a grade"),
             ("sfm", "Features", "Structure from motion with matched features"),
+            (
+                "diffusion",
+                "Diffusion Field",
+                "A field learned while the cameras are guessed: slow, for photos whose features fail",
+            ),
         ],
     )
     use_sequence: BoolProperty(
@@ -181,6 +193,9 @@ class PhotoItem(bpy.types.PropertyGroup):
     """One photo of the list."""
 
     path: StringProperty(name="Path", description="File of the photo", subtype="FILE_PATH")
+    grade: StringProperty(name="Grade", description="How far its camera could be trusted in the last result")
+    reason: StringProperty(name="Reason", description="Why its camera is not graded good")
+    has_mask: BoolProperty(name="Mask", description="The last result has a mask of this photo")
 
 
 class CandidateItem(bpy.types.PropertyGroup):

@@ -413,7 +413,9 @@ def fit_stage(model: Model, camera: Camera, photo: Evidence, stage: Stage, prior
         here = moved(here, step, middle)
         if float(np.abs(step).max()) < 1e-5:
             break
-    covariance: Floats = np.linalg.inv(normal + 1e-9 * np.diag(np.diag(normal)) + 1e-12 * np.eye(NUMBERS + 1))
+    covariance = np.asarray(
+        np.linalg.inv(normal + 1e-9 * np.diag(np.diag(normal)) + 1e-12 * np.eye(NUMBERS + 1)), np.float64
+    )
     return Fitted(replace(here.resized(camera.width, camera.height), name=camera.name), offset, covariance)
 
 
