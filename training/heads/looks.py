@@ -94,6 +94,7 @@ class Textures:
     def _skin(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             size = (SKIN_SIDE, SKIN_SIDE * image.height // image.width)
+            image.draft("RGB", size)  # decodes no more than is needed
             return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX))
 
     def _strands(self, name: str) -> NDArray[np.uint8]:

@@ -229,5 +229,5 @@ def shape_axes(names: list[str], numbers: list[str]) -> list[Axis]:
         taken.update(both)
         sides = lambda group: sorted({re.sub(r"/[lr]-", f"/{side}-", n) for n in group for side in "lr"})  # noqa: E731
         rows = [tuple(numbers.index(n) for n in sides(g) if n in numbers) for g in (negative, positive)]
-        out.append(Axis(stem if pair else name, rows[0], rows[1]))
+        out.append(Axis(f"{stem}-{pair[1]}" if pair else name, rows[0], rows[1]))
     return out

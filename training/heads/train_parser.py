@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from maquette.core.models.heads.parser import HeadParser, Reading, config_text
+from maquette.core.models.heads.parser import HeadParser, ParserConfig, Reading, config_text
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -37,9 +37,9 @@ WARMUP, EVERY, AVERAGE = 100, 300, 0.995
 class Run:
     """Network, optimiser, average and where they are."""
 
-    def __init__(self, rate: float, steps: int) -> None:
+    def __init__(self, rate: float, steps: int, config: ParserConfig | None = None) -> None:
         torch.manual_seed(0)
-        self.model = HeadParser().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = HeadParser(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         rest = [p for p in self.model.parameters() if p.ndim <= 1]

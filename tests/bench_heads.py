@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Our networks for heads on heads that never trained: `python -m tests.bench_heads parser [--heads N]`, `... faces FOLDER`.
+
+`parser` draws new heads of both packs (seeds of their own, nothing cached) and prints, for EG3D's crops as rendered and for
+pictures made hard as in training, IoU per part and their mean, and the errors of the camera. `faces` reads photos of a folder and
+writes what is found in them to a sheet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from maquette.core.models.heads.faces import WEIGHTS, face_parts, find_faces
+from maquette.core.models.heads.parser import HeadParser
+from PIL import Image, ImageDraw, ImageOps
+
+from training.heads.dataset import Records
+from training.heads.generate import write_shard
+from training.heads.heads import Wardrobe
+from training.heads.ict import IctHeads
+from training.heads.validate_parser import validate
+
+PACKS = Path(__file__).parents[2] / "shared/training_packs"
+SEED, TARGET = 4242, 0.80
+"""Of the benchmark's heads; mean IoU to reach."""
+COLOURS = np.array(
+    [
+        (40, 40, 40), (230, 190, 160), (120, 70, 30), (60, 120, 255), (255, 0, 255), (255, 160, 0), (255, 0, 0),
+        (0, 200, 0), (120, 120, 200),
+    ],
+    np.uint8,
+)  # fmt: skip
+
+
+def parser_rows(network: HeadParser, heads: int) -> None:
+    """Both packs, easy and hard."""
+    wardrobe = Wardrobe(PACKS / "makehuman_head")
+    sources = {"makehuman": wardrobe, "ict": IctHeads(PACKS / "ict_facekit", wardrobe)}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, source) in enumerate(sources.items()):
+            write_shard(Path(folder) / f"{name}-0000.npy", source, SEED + number, range(heads))
+        for kind in ("makehuman", "ict", ""):
+            for easy in (True, False):
+                scores = validate(network, Records(Path(folder), kind), easy)
+                title = f"{kind or 'both packs'}, {'crops as rendered' if easy else 'made hard'}"
+                print(f"{title}: mean IoU {scores['mean_iou']:.3f} (target {TARGET})")
+                print("  " + json.dumps({k: v for k, v in scores.items() if k != "mean_iou"}))
+
+
+def face_sheet(network: HeadParser, photos: list[Path], out: Path, height: int = 240) -> None:
+    """Each photo with the crops found, and the parts of the surest face."""
+    rows = []
+    for path in photos:
+        with Image.open(path) as file:
+            rgb = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+        faces = find_faces(network, rgb)
+        marked = Image.fromarray(rgb)
+        pen = ImageDraw.Draw(marked)
+        for face in faces:
+            turn = np.radians(face.roll)
+            corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]]) * face.side / 2
+            matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+            line = [tuple(p) for p in (corners @ matrix.T + [face.x, face.y]).tolist()]
+            pen.line(line, fill=(255, 0, 0), width=max(rgb.shape[0] // 150, 2))
+            print(f"{path.name}: {face}")
+        if not faces:
+            print(f"{path.name}: no face")
+        parts = COLOURS[face_parts(network, rgb, faces[0])] if faces else np.zeros_like(rgb)
+        width = height * rgb.shape[1] // rgb.shape[0]
+        pair = [np.asarray(picture.resize((width, height))) for picture in (marked, Image.fromarray(parts))]
+        rows.append(np.concatenate(pair, 1))
+    across = max(row.shape[1] for row in rows)
+    sheet = np.concatenate([np.pad(row, ((0, 0), (0, across - row.shape[1]), (0, 0))) for row in rows])
+    Image.fromarray(sheet).save(out)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("row", choices=("parser", "faces"))
+    arguments.add_argument("folder", type=Path, nargs="?")
+    arguments.add_argument("--heads", type=int, default=32, help="of either pack")
+    arguments.add_argument("--weights", type=Path, default=WEIGHTS)
+    arguments.add_argument("--out", type=Path, default=Path("build/faces.png"))
+    options = arguments.parse_args()
+    torch.set_num_threads(1)
+    network = HeadParser.from_file(options.weights)
+    if options.row == "parser":
+        parser_rows(network, options.heads)
+    else:
+        photos = sorted(
+            p for p in options.folder.iterdir() if p.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp"}
+        )
+        face_sheet(network, photos, options.out)
+
+
+if __name__ == "__main__":
+    main()
