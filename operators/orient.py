@@ -142,7 +142,6 @@ class MAQUETTE_OT_add_point(bpy.types.Operator):
 def selected_points(context: bpy.types.Context) -> Floats:
     """(N, 3) float64 world: the selected vertices of the mesh in Edit mode, else the selected empties that are points."""
     item: Any
-    place: Any
     if context.mode == "EDIT_MESH":
         found: list[Any] = []
         for item in context.objects_in_mode:
