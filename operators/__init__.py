@@ -65,7 +65,7 @@ def register() -> None:
     """Settings first: operators read them."""
     import bpy
 
-    from . import commands, jobs, seen_overlay, settings, viewport_render
+    from . import commands, jobs, keymap, seen_overlay, settings, viewport_render
 
     settings.register()
     for module in _modules():
@@ -74,6 +74,7 @@ def register() -> None:
     jobs.register()
     seen_overlay.register()
     viewport_render.register()
+    keymap.register()
     commands.register()
 
 
@@ -81,9 +82,10 @@ def unregister() -> None:
     """The reverse; running jobs are stopped first."""
     import bpy
 
-    from . import commands, jobs, seen_overlay, settings, viewport_render
+    from . import commands, jobs, keymap, seen_overlay, settings, viewport_render
 
     commands.unregister()
+    keymap.unregister()
     viewport_render.unregister()
     seen_overlay.unregister()
     jobs.unregister()

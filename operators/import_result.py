@@ -14,6 +14,7 @@ from ..core.jobs.request import Request
 from ..core.results import Result, read_result
 from . import align_camera, animated_camera, candidates, jobs, re_bake
 from .compat import as_point_cloud
+from .photos import note_outcome
 from .presentation import hide_meshes, present
 from .reports import refuse
 from .results import import_result
@@ -44,6 +45,9 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
         if context.mode != "OBJECT":
             cls.poll_message_set("Switch to Object mode first")
             return False
+        if context.scene.library is not None:
+            cls.poll_message_set("This scene belongs to another file; nothing can be put into it")
+            return False
         return True
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Outcome:
@@ -67,6 +71,7 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
             imported = import_result(folder, context.scene, name)
         except MaquetteError as error:
             return refuse(self, error)
+        note_outcome(context.scene, folder, result)
         shown = imported.meshes or [imported.root]
         present(context.scene, shown)
         if not result.objects and imported.meshes:

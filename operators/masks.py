@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
+from bpy.props import StringProperty
 from numpy.typing import NDArray
 
 from ..core.cameras.photo_frame import at_most, to_photo, to_view
@@ -37,6 +38,12 @@ class MAQUETTE_OT_edit_mask(bpy.types.Operator):
     bl_label = "Edit Mask"
     bl_options = {"REGISTER", "UNDO"}
 
+    photo: StringProperty(
+        name="Photo",
+        description="File name of a photo; empty: the one that is looked through",
+        options={"SKIP_SAVE"},
+    )
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """The masks of a result are corrected; there is nothing to correct before."""
@@ -51,6 +58,14 @@ class MAQUETTE_OT_edit_mask(bpy.types.Operator):
         root = result_root(context)
         cameras = cameras_of(root)
         camera = context.scene.camera if context.scene.camera in cameras else cameras[0]
+        if self.photo:
+            named = [item for item in cameras if camera_info(item).photo == self.photo]
+            if not named:
+                self.report(
+                    {"ERROR"}, f"The chosen result has no camera for {self.photo}. Choose another photo."
+                )
+                return {"CANCELLED"}
+            camera = named[0]
         options = scene_state(context.scene).mesh
         try:
             image = _painted(camera) or _new_image(camera, Path(result_info(root).folder) / MASKS)

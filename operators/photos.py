@@ -11,7 +11,9 @@ from bpy.props import BoolProperty, CollectionProperty, EnumProperty, StringProp
 
 from ..core.errors import MaquetteError
 from ..core.jobs.request import new_job_folder
+from ..core.results import Result
 from . import inputs
+from .masks import MASKS
 from .reports import refuse
 from .settings import scene_state
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class MAQUETTE_OT_add_photos(bpy.types.Operator):
-    """Add photos to the list"""
+    """Add photos to the list; with the next mesh only what depends on them is computed again"""
 
     bl_idname = "maquette.add_photos"
     bl_label = "Add Photos"
@@ -56,6 +58,14 @@ class MAQUETTE_OT_add_photos(bpy.types.Operator):
             return {"RUNNING_MODAL"}
         return self.execute(context)
 
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """The list belongs to the scene."""
+        if context.scene.library is not None:
+            cls.poll_message_set("This scene belongs to another file")
+            return False
+        return True
+
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Add what is not in the list yet."""
         try:
@@ -78,6 +88,21 @@ class MAQUETTE_OT_add_photos(bpy.types.Operator):
             shown = inputs.edited_image(context)
             images = [shown] if shown else []
         return inputs.files_of_images(images, new_job_folder()) if images else []
+
+
+def note_outcome(scene: bpy.types.Scene, folder: Path, result: Result) -> None:
+    """What a result says of the photos in the list: the grades of their cameras, and which of them have masks."""
+    cameras = {camera.source.name: camera.source for camera in result.cameras}
+    for item in scene_state(scene).photos:
+        name = Path(item.path.replace("\\", "/")).name
+        camera = cameras.get(name)
+        if camera is not None:
+            item.grade, item.reason = camera.grade, camera.reason
+        elif name in result.failed:
+            item.grade, item.reason = "failed", result.failed[name]
+        else:
+            item.grade = item.reason = ""
+        item.has_mask = (folder / MASKS / f"{Path(name).stem}.png").is_file()
 
 
 class MAQUETTE_OT_remove_photo(bpy.types.Operator):

@@ -134,7 +134,8 @@ class MAQUETTE_OT_remesh(bpy.types.Operator):
         new.modifiers.clear()
         new.data = data
         new.name = data.name = f"{old.name} {self._label()}"
-        for collection in old.users_collection:
+        own = [collection for collection in old.users_collection if collection.library is None]
+        for collection in own or [context.scene.collection]:
             collection.objects.link(new)
         choose(context, new)
         try:

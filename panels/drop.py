@@ -18,8 +18,8 @@ class MAQUETTE_FH_photos(bpy.types.FileHandler):
 
     @classmethod
     def poll_drop(cls, context: bpy.types.Context) -> bool:
-        """In Object mode of a 3D viewport."""
-        return context.area is not None and context.area.type == "VIEW_3D" and context.mode == "OBJECT"
+        """On a 3D viewport, in any mode: what the job makes waits for Object mode."""
+        return context.area is not None and context.area.type == "VIEW_3D"
 
 
 CLASSES = (MAQUETTE_FH_photos,)

@@ -11,6 +11,7 @@ import bpy
 from ..operators import engine
 from ..operators.settings import result_info, scene_state
 from .text import draw_text
+from .thumbnails import icon_of
 
 
 class Sidebar:
@@ -21,15 +22,37 @@ class Sidebar:
     bl_category = "Maquette"
 
 
+GRADES = {
+    "good": ("CHECKMARK", "Camera found"),
+    "doubtful": ("ERROR", "Camera doubtful"),
+    "failed": ("CANCEL", "No camera"),
+}
+"""Grade -> (icon, words)."""
+THUMBNAIL_SCALE = 5.0
+"""Size of the chosen photo in rows of the panel."""
+
+
 class MAQUETTE_UL_photos(bpy.types.UIList):
-    """File names."""
+    """Photos with what the last result says of them."""
 
     def draw_item(
         self, context: Any, layout: Any, data: Any, item: Any, icon: Any, active_data: Any, active_property: Any,
         index: Any = 0, flt_flag: Any = 0,
     ) -> None:  # fmt: skip
-        """Name without folder."""
-        layout.label(text=Path(item.path.replace("\\", "/")).name, icon="IMAGE_DATA", translate=False)
+        """Thumbnail, name without folder, mask, grade."""
+        row = layout.row()
+        row.label(text=file_name(item), icon_value=icon_of(bpy.path.abspath(item.path)), translate=False)
+        right = row.row(align=True)
+        right.alignment = "RIGHT"
+        if item.has_mask:
+            right.label(text="", icon="MOD_MASK")
+        if item.grade in GRADES:
+            right.label(text="", icon=GRADES[item.grade][0])  # type: ignore[arg-type]
+
+
+def file_name(item: Any) -> str:
+    """Of a `PhotoItem`, without its folder; paths of other systems too."""
+    return Path(item.path.replace("\\", "/")).name
 
 
 class MAQUETTE_PT_images(Sidebar, bpy.types.Panel):
@@ -53,6 +76,8 @@ class MAQUETTE_PT_images(Sidebar, bpy.types.Panel):
         column.operator("maquette.remove_photo", text="", icon="TRASH").use_all = True
         count = len(state.photos)
         layout.label(text=f"{count} photos" if count != 1 else "1 photo")
+        if 0 <= state.active_photo < count:
+            _draw_photo(layout, context, state.photos[state.active_photo])
         problem = engine.engine_status().problem
         if problem is not None:
             draw_text(layout, context, problem.message, icon="INFO")
@@ -62,6 +87,25 @@ class MAQUETTE_PT_images(Sidebar, bpy.types.Panel):
         column.operator("maquette.image_to_mesh", icon="MESH_DATA")
         if count == 1:
             layout.operator("maquette.candidates", icon="IMGDISPLAY")
+
+
+def _draw_photo(layout: Any, context: bpy.types.Context, item: Any) -> None:
+    """The chosen photo larger, and in words what is known of it."""
+    if not item.path:
+        return
+    split = layout.split(factor=0.4)
+    split.template_icon(icon_value=icon_of(bpy.path.abspath(item.path)), scale=THUMBNAIL_SCALE)
+    column = split.column(align=True)
+    if item.grade in GRADES:
+        icon, words = GRADES[item.grade]
+        column.label(text=words, icon=icon)
+    else:
+        column.label(text="Not used yet")
+    if item.has_mask:
+        column.label(text="Masked", icon="MOD_MASK")
+    column.operator("maquette.edit_mask", icon="BRUSH_DATA").photo = file_name(item)
+    if item.reason:
+        draw_text(layout, context, item.reason)
 
 
 class MAQUETTE_PT_candidates(Sidebar, bpy.types.Panel):
