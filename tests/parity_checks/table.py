@@ -45,7 +45,14 @@ FAMILIES: tuple[dict[str, Check], ...] = (
 )
 """The `CHECKS` of each family's module."""
 
-NOT_CHECKED = ("README.md", "sizes.json", "*_config.json", "*_weights.safetensors", "*_weights_f16.safetensors", "*_kwargs.json")
+NOT_CHECKED = (
+    "README.md",
+    "sizes.json",
+    "*_config.json",
+    "*_weights.safetensors",
+    "*_weights_f16.safetensors",
+    "*_kwargs.json",
+)
 """Files that are given, not expected."""
 
 CHECKS = {name: check for family in FAMILIES for name, check in family.items()}
