@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Our networks for heads on heads that never trained: `python -m tests.bench_heads parser [--heads N]`, `... faces FOLDER`.
+"""Our networks for heads on heads that never trained: `python -m tests.bench_heads parser [--heads N]`, `... faces FOLDER`,
+`... spread`.
+
+`spread` prints how different random heads are from each other (a generator has to reach 70 % of both), and how many
+directions hold their shapes.
 
 `parser` draws new heads of both packs (seeds of their own, nothing cached) and prints, for EG3D's crops as rendered and for
 pictures made hard as in training, IoU per part and their mean, and the errors of the camera. `faces` reads photos of a folder and
@@ -20,9 +24,13 @@ from maquette.core.models.heads.parser import HeadParser
 from PIL import Image, ImageDraw, ImageOps
 
 from training.heads.dataset import Records
+from training.heads.drawing import draw
 from training.heads.generate import write_shard
 from training.heads.heads import Wardrobe
 from training.heads.ict import IctHeads
+from training.heads.looks import random_light
+from training.heads.makehuman import EMPHASIS
+from training.heads.records import View
 from training.heads.validate_parser import validate
 
 PACKS = Path(__file__).parents[2] / "shared/training_packs"
@@ -50,6 +58,34 @@ def parser_rows(network: HeadParser, heads: int) -> None:
                 title = f"{kind or 'both packs'}, {'crops as rendered' if easy else 'made hard'}"
                 print(f"{title}: mean IoU {scores['mean_iou']:.3f} (target {TARGET})")
                 print("  " + json.dumps({k: v for k, v in scores.items() if k != "mean_iou"}))
+
+
+def spread(heads: int, side: int = 64) -> None:
+    """Mean over all pairs of the mean differences of depth and colour on the pixels that both heads cover, from in front."""
+    wardrobe = Wardrobe(PACKS / "makehuman_head")
+    for name, source in {"makehuman": wardrobe, "ict": IctHeads(PACKS / "ict_facekit", wardrobe)}.items():
+        rng = np.random.default_rng(SEED)
+        depths, colours, shapes = [], [], []
+        for _ in range(heads):
+            traits = source.traits(rng)
+            layers = source.layers(traits)
+            drawn = draw(layers, View(0, 0).camera(side), random_light(rng), EMPHASIS)
+            depths.append(drawn.depth)
+            colours.append(np.where(drawn.rgba[..., 3:] > 127, drawn.rgba[..., :3] / 255.0, np.nan))
+            shapes.append(layers[0].vertices[np.unique(layers[0].faces)].reshape(-1))
+        pairs = [(i, j) for i in range(heads) for j in range(i)]
+        depth = np.mean([np.nanmean(np.abs(depths[i] - depths[j])) for i, j in pairs])
+        colour = np.mean([np.nanmean(np.linalg.norm(colours[i] - colours[j], axis=-1)) for i, j in pairs])
+        points = np.stack(shapes)
+        apart = np.mean(
+            [np.linalg.norm((points[i] - points[j]).reshape(-1, 3), axis=1).mean() for i, j in pairs]
+        )
+        variance = np.linalg.svd(points - points.mean(0), compute_uv=False) ** 2
+        held = np.searchsorted(np.cumsum(variance) / variance.sum(), [0.9, 0.99]) + 1
+        print(
+            f"{name}: {heads} heads, depth apart {depth:.4f}, vertices apart {apart:.4f} (EG3D's units), "
+            f"colour apart {colour:.3f}; 90 % of the shapes' variance in {held[0]} directions, 99 % in {held[1]}"
+        )
 
 
 def face_sheet(network: HeadParser, photos: list[Path], out: Path, height: int = 240) -> None:
@@ -81,21 +117,22 @@ def face_sheet(network: HeadParser, photos: list[Path], out: Path, height: int =
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("row", choices=("parser", "faces"))
+    arguments.add_argument("row", choices=("parser", "faces", "spread"))
     arguments.add_argument("folder", type=Path, nargs="?")
     arguments.add_argument("--heads", type=int, default=32, help="of either pack")
     arguments.add_argument("--weights", type=Path, default=WEIGHTS)
     arguments.add_argument("--out", type=Path, default=Path("build/faces.png"))
     options = arguments.parse_args()
     torch.set_num_threads(1)
-    network = HeadParser.from_file(options.weights)
-    if options.row == "parser":
-        parser_rows(network, options.heads)
+    if options.row == "spread":
+        spread(options.heads)
+    elif options.row == "parser":
+        parser_rows(HeadParser.from_file(options.weights), options.heads)
     else:
         photos = sorted(
             p for p in options.folder.iterdir() if p.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp"}
         )
-        face_sheet(network, photos, options.out)
+        face_sheet(HeadParser.from_file(options.weights), photos, options.out)
 
 
 if __name__ == "__main__":
