@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .settings import result_info
-from .versions import chosen_mesh
+from .versions import chosen_mesh, in_object_mode
 
 if TYPE_CHECKING:
     from .reports import Outcome
@@ -79,8 +79,8 @@ class MAQUETTE_OT_check_mesh(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Into the panel."""
         mesh = chosen_mesh(context)
-        mesh.update_from_editmode()
-        report = measure(mesh.data)
+        with in_object_mode(mesh):
+            report = measure(mesh.data)
         result_info(mesh).report = json.dumps(report)
         tight = "watertight" if report["watertight"] else "not watertight"
         self.report({"INFO"}, f"{report['parts']} parts, {report['holes']} holes, {tight}")

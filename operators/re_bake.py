@@ -23,7 +23,7 @@ from .meshes import check_mesh, give_texture, pack_image
 from .reports import refuse
 from .results import write_info
 from .settings import result_info, scene_state
-from .versions import chosen_mesh, root_of
+from .versions import chosen_mesh, in_object_mode, root_of
 
 if TYPE_CHECKING:
     from .reports import Outcome
@@ -88,8 +88,9 @@ def bake_request(context: bpy.types.Context, mesh: bpy.types.Object, size: int) 
             f"{mesh.name} belongs to another file.",
             "Make it local first, or bake in that file.",
         )
-    mesh.update_from_editmode()
-    surface, _ = _surface(mesh)
+    with in_object_mode(mesh):
+        surface, _ = _surface(mesh)
+        shape = shape_of(mesh.data)
     if not len(surface.faces):
         raise InputError("EMPTY_MESH", f"{mesh.name} has no faces.", "Choose a mesh that has some.")
     surface.vertices = _in_result(surface.vertices, mesh, root)
@@ -103,7 +104,7 @@ def bake_request(context: bpy.types.Context, mesh: bpy.types.Object, size: int) 
         "seed": 0,
         "object": mesh.name,
         "object_uid": mesh.session_uid,
-        "shape": shape_of(mesh.data),
+        "shape": shape,
     }
     return Request("bake", (str(folder),), settings, out=str(jobs.new_result_folder(mesh.name)))
 
@@ -193,9 +194,6 @@ def _unwrapped(item: Any) -> NDArray[np.float32]:
     """(2 L,) UVs that Blender's Smart UV Project gives a copy of the mesh; the mesh itself gets them with its texture."""
     layer, scene = bpy.context.view_layer, bpy.context.scene
     active, selected = layer.objects.active, list(bpy.context.selected_objects)
-    mode = item.mode
-    if mode != "OBJECT":
-        bpy.ops.object.mode_set(mode="OBJECT")
     copy = bpy.data.objects.new("Maquette UVs", item.data.copy())
     data: Any = copy.data
     try:
@@ -217,8 +215,6 @@ def _unwrapped(item: Any) -> NDArray[np.float32]:
         layer.objects.active = active
         for other in selected:
             other.select_set(True)
-        if mode != "OBJECT":
-            bpy.ops.object.mode_set(mode=mode)
     return corners
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import bpy
@@ -57,3 +59,17 @@ def choose(context: bpy.types.Context, mesh: bpy.types.Object) -> None:
     if mesh.name in context.view_layer.objects:
         mesh.select_set(True)
         context.view_layer.objects.active = mesh
+
+
+@contextmanager
+def in_object_mode(mesh: bpy.types.Object) -> Iterator[None]:
+    """While a mesh is read: in Edit mode Blender holds its corners back. The mode is as it was afterwards."""
+    mode = mesh.mode
+    if mode == "OBJECT":
+        yield
+        return
+    bpy.ops.object.mode_set(mode="OBJECT")
+    try:
+        yield
+    finally:
+        bpy.ops.object.mode_set(mode=mode)
