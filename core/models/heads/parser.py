@@ -20,6 +20,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ...errors import InputError
+from ..parts.convolutions import Residual, convolution
 
 PARTS = ("background", "skin", "hair", "eyes", "brows", "nose", "mouth", "ears", "neck")
 """Neck: all skin below the jaw. Clothes are background."""
@@ -119,27 +120,6 @@ class HeadParser(nn.Module):
             config = ParserConfig.from_json(file.metadata()["config"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return cls.from_tensors(tensors, config)
-
-
-def convolution(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
-    """3 x 3, batch norm, SiLU."""
-    return nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out), nn.SiLU())
-
-
-class Residual(nn.Module):
-    """x + f(x), two convolutions (He et al. 2016)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        last = nn.BatchNorm2d(channels)
-        nn.init.zeros_(last.weight)
-        self.inner = nn.Sequential(
-            convolution(channels, channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False), last
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same."""
-        return F.silu(x + self.inner(x))
 
 
 def config_text(config: ParserConfig) -> str:
