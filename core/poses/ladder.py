@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cameras import rotations
 from ..cameras.conventions import align_cameras, move_camera
 from ..errors import FailedError, InputError
 from ..progress import Progress
@@ -38,6 +39,8 @@ Estimator = Callable[[list[Photo]], dict[str, Camera]]
 """Photos -> photo name and camera of the full-resolution photo, in one frame; OpenCV axes."""
 ENOUGH = 0.8
 """Share of the photos with a camera from features, from which no other rung is asked."""
+FITTING = 15.0
+"""Degrees by which half of the cameras found may differ from the rough ones before those are taken for another story."""
 PANORAMA = 2.6
 """Long side over short: no camera takes such a picture in one piece (cinema formats end at 2.4)."""
 
@@ -170,6 +173,13 @@ def _completed(photos: list[Photo], found: PoseEstimate | None, rough: Approxima
     move = np.eye(4)
     if found is not None:
         move = align_cameras([rough.cameras[name] for name in common], [have[name] for name in common])
+        turns = [
+            have[name].cam_to_world[:3, :3].T @ move_camera(rough.cameras[name], move).cam_to_world[:3, :3]
+            for name in common
+        ]
+        if float(np.median(rotations.angle_deg(np.array(turns)))) > FITTING:
+            log.info("%s: another story than the features', not used", rough.method)
+            return None
     added = {
         name: replace(move_camera(rough.cameras[name], move), name=name, grade=DOUBTFUL, reason=rough.reason)
         for name in missing

@@ -16,7 +16,7 @@ from maquette.core.images.video import extract_frames, is_video
 from maquette.core.poses import structure_from_motion
 from maquette.core.poses.approximate import Approximation, improved_by_matches
 from maquette.core.poses.hint import follow_hint
-from maquette.core.poses.ladder import find_cameras
+from maquette.core.poses.ladder import _completed, find_cameras
 from maquette.core.poses.structure_from_motion import solve
 from maquette.core.progress import Progress
 from maquette.core.types import Camera, Photo, PoseEstimate, SparseCloud
@@ -187,6 +187,27 @@ def test_network_stands_in_where_features_fail(tmp_path: Path) -> None:
     found = find(photos, tmp_path, learned=lambda _: {camera.name: camera for camera in truth})
     assert (found.grade, found.method) == ("C", "learned") and worst_turn(found.cameras, truth) < 1e-6
     assert all(c.grade == "doubtful" and "network" in c.reason for c in found.cameras)
+
+
+def test_rough_cameras_that_contradict_the_features_are_not_used() -> None:
+    views = cameras(6)
+    found = replace(estimate_of(views[:5]), failed={views[5].name: "shares too little view with the others"})
+    photos = [Photo(camera.name, Path(camera.name), camera.width, camera.height) for camera in views]
+    moved = {camera.name: move_camera(camera, similarity()) for camera in views}
+    completed = _completed(photos, found, Approximation(moved, "outlines", "was placed by its outline", True))
+    assert completed is not None and worst_turn(completed.cameras, views) < 1e-6
+    assert completed.cameras[5].grade == "doubtful" and completed.grade == "C" and not completed.failed
+    mixed = {
+        a.name: replace(b, name=a.name)
+        for a, b in zip(views, np.roll(np.array(views, object), 3), strict=True)
+    }
+    turned = {
+        name: replace(
+            c, cam_to_world=c.cam_to_world @ np.diag([-1.0, -1.0, 1.0, 1.0]) if n % 2 else c.cam_to_world
+        )
+        for n, (name, c) in enumerate(mixed.items())
+    }
+    assert _completed(photos, found, Approximation(turned, "outlines", "", True)) is None
 
 
 def test_basic_method_takes_over_without_pycolmap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
