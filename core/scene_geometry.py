@@ -64,7 +64,10 @@ def read(path: Path) -> SceneGeometry:
             geometry = SceneGeometry(
                 data["vertices"].astype(np.float32),
                 data["faces"].astype(np.int32),
-                *(data.get(name) for name in ("corner_normals", "corner_colors", "uvs", "face_texture")),
+                data.get("corner_normals"),
+                data.get("corner_colors"),
+                data.get("uvs"),
+                data.get("face_texture"),
                 [path.parent / name for name in data["textures"]] if "textures" in data else [],
             )
         sound = (

@@ -40,9 +40,9 @@ def measure(data: bpy.types.Mesh) -> dict[str, Any]:
 
 def _component_count(pairs: NDArray[np.int32]) -> int:
     """Number of connected parts of a graph of these edges: the smallest label spreads, doubling its reach each time."""
-    names, pairs = np.unique(pairs, return_inverse=True)
+    names, numbers = np.unique(pairs, return_inverse=True)
     label = np.arange(len(names))
-    a, b = pairs.reshape(-1, 2).T
+    a, b = numbers.reshape(-1, 2).T
     while True:
         low = np.minimum(label[a], label[b])
         new = label.copy()

@@ -98,7 +98,7 @@ def _colours(
     layer = data.color_attributes.active_color
     if layer is not None and layer.domain == "POINT":
         values = _get(layer.data, "color_srgb", 4 * len(layer.data), np.float32).reshape(-1, 4)[:, :3]
-        return np.einsum("nk,nkd->nd", weights, values[faces[chosen]]).astype(np.float32)
+        return np.asarray(np.einsum("nk,nkd->nd", weights, values[faces[chosen]]), np.float32)
     return np.full((len(chosen), 3), 0.8, np.float32)
 
 

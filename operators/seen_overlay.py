@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +53,10 @@ def layer_of(data: Any) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArr
 
 
 def _draw() -> None:
-    context = bpy.context
+    context: Any = bpy.context
     if not scene_state(context.scene).show_invented or not context.space_data.overlay.show_overlays:
         return
-    import gpu  # only in a window
+    gpu: Any = importlib.import_module("gpu")  # only in a window; its stubs lack what it returns
 
     shader = gpu.shader.from_builtin("SMOOTH_COLOR")
     gpu.state.depth_test_set("LESS_EQUAL")
@@ -70,7 +71,7 @@ def _draw() -> None:
 
 
 def _draw_one(item: Any, view: Any, shader: Any) -> None:
-    import gpu
+    gpu: Any = importlib.import_module("gpu")
     from gpu_extras.batch import batch_for_shader
     from mathutils import Matrix
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from . import jobs
@@ -15,8 +17,9 @@ def cycles_is_drawing() -> bool:
     """Whether some viewport shows what Cycles renders."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type == "VIEW_3D" and area.spaces.active.shading.type == "RENDERED":  # type: ignore[union-attr]
-                return window.scene.render.engine == "CYCLES"
+            space: Any = area.spaces.active
+            if area.type == "VIEW_3D" and space.shading.type == "RENDERED":
+                return str(window.scene.render.engine) == "CYCLES"
     return False
 
 

@@ -47,7 +47,7 @@ class MAQUETTE_UL_photos(bpy.types.UIList):
         if item.has_mask:
             right.label(text="", icon="MOD_MASK")
         if item.grade in GRADES:
-            right.label(text="", icon=GRADES[item.grade][0])  # type: ignore[arg-type]
+            right.label(text="", icon=GRADES[item.grade][0])
 
 
 def file_name(item: Any) -> str:
@@ -75,9 +75,11 @@ class MAQUETTE_PT_images(Sidebar, bpy.types.Panel):
         column.operator("maquette.add_photos", text="", icon="EYEDROPPER").source = "SELECTION"
         column.operator("maquette.remove_photo", text="", icon="TRASH").use_all = True
         count = len(state.photos)
-        layout.label(text=f"{count} photos" if count != 1 else "1 photo")
+        counted = f"{count} photos" if count != 1 else "1 photo"
         if 0 <= state.active_photo < count:
-            _draw_photo(layout, context, state.photos[state.active_photo])
+            _draw_photo(layout, context, state.photos[state.active_photo], counted)
+        else:
+            layout.label(text=counted)
         problem = engine.engine_status().problem
         if problem is not None:
             draw_text(layout, context, problem.message, icon="INFO")
@@ -89,13 +91,12 @@ class MAQUETTE_PT_images(Sidebar, bpy.types.Panel):
             layout.operator("maquette.candidates", icon="IMGDISPLAY")
 
 
-def _draw_photo(layout: Any, context: bpy.types.Context, item: Any) -> None:
-    """The chosen photo larger, and in words what is known of it."""
-    if not item.path:
-        return
+def _draw_photo(layout: Any, context: bpy.types.Context, item: Any, counted: str) -> None:
+    """The chosen photo larger, how many there are, and in words what is known of this one."""
     split = layout.split(factor=0.4)
     split.template_icon(icon_value=icon_of(bpy.path.abspath(item.path)), scale=THUMBNAIL_SCALE)
     column = split.column(align=True)
+    column.label(text=counted)
     if item.grade in GRADES:
         icon, words = GRADES[item.grade]
         column.label(text=words, icon=icon)

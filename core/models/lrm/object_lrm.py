@@ -124,8 +124,9 @@ class ObjectLRM(nn.Module):
         self.last = nn.Conv2d(c.channels[0], 5, 3, padding=1)
         stance = nn.Linear(width, 4)
         self.stance_head = nn.Sequential(nn.Linear(width, width), nn.SiLU(), stance)
-        for weight in (self.last.weight, self.last.bias, stance.weight, stance.bias):
-            nn.init.zeros_(weight)  # the start: the inflated mask
+        with torch.no_grad():  # the start: the inflated mask
+            for weight in (*self.last.parameters(), *stance.parameters()):
+                weight.zero_()
 
     def forward(self, image: Tensor) -> Layers:
         """image (B, 4, S, S) straight RGBA 0..1."""
