@@ -149,8 +149,7 @@ def main() -> None:
     if (options.out / "checkpoint.pt").exists():
         run.load(options.out / "checkpoint.pt")
     if options.export:
-        scores = validate(run.average.module, Records(options.data, "validation"))
-        write(run.average.module, options.export, {"step": str(run.step), "validation": json.dumps(scores)})
+        write(run.average.module, options.export, {"step": str(run.step)})
     else:
         train(run, options.data, options.out, options.batch)
 
