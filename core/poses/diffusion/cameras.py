@@ -83,13 +83,13 @@ def looking_at_origin(azimuth: Tensor, elevation: Tensor, radius: Tensor | float
 
 
 class SingleCamera:
-    """Mode for forward-facing scenes: a camera at the origin that looks along +z, moved by six numbers.
+    """Mode for forward-facing scenes: three numbers turn a camera at the origin that looks along +z, three shift it.
 
-    The paper's axis-angle and translation, but carried around a point in the scene: the same cameras in numbers that do not
-    undo each other (`Poses.moved`).
+    The encoder learns the paper's numbers. Carried around the pivot, as refinement does it, its cameras drifted along what
+    it cannot see: 3.9 degrees instead of 2.4 after 1200 steps on the relief (`tests.bench_diffusion forward`).
 
     Args:
-        depth: of that point on the z axis.
+        depth: of the pivot on the z axis.
     """
 
     def __init__(self, depth: float) -> None:
@@ -99,8 +99,7 @@ class SingleCamera:
     def poses(self, raw: Tensor) -> tuple[Poses, Tensor]:
         """raw (B, 6) -> poses (B, 1), log probabilities (B, 1), all zero."""
         raw = raw[:, None]
-        still = torch.eye(3, dtype=raw.dtype).expand(*raw.shape[:2], 3, 3), torch.zeros_like(raw[..., :3])
-        return Poses(*still).moved(raw, self.pivot.to(raw)), torch.zeros_like(raw[..., 0])
+        return Poses(rotation_of(raw[..., :3]), raw[..., 3:]), torch.zeros_like(raw[..., 0])
 
 
 class CandidateSphere:

@@ -103,6 +103,7 @@ def polish(trainer: Trainer, poses: Poses, check: Callable[[float], None]) -> Po
     A forward-facing field starts anew: the old one holds the wrong depths that went with the wrong cameras.
     """
     settings, pictures, space = trainer.settings, trainer.pictures, trainer.volume.space
+    stages: tuple[tuple[float, int, int], ...]
     stages = ((0.0, 64, 2 * settings.cells // 3), (0.5, 128, settings.cells))
     if isinstance(space, Frustum):
         stages = ((0.0, 32, 24), (0.15, 64, 48), (0.35, 128, 2 * settings.cells // 3))
@@ -135,8 +136,11 @@ def polish(trainer: Trainer, poses: Poses, check: Callable[[float], None]) -> Po
         field.step()
         cameras.step()
     moved = poses.moved(move.detach() * scale, trainer.mode.pivot)
-    # Pictures that were held out stayed where they were while the field moved.
-    return refine(trainer, moved, check=lambda share: check(1.0), steps=50, rate=2e-3)
+    # Pictures that were held out stayed where they were while the field moved: coarse pictures catch them.
+    for side, rate in ((32, 5e-3), (64, 3e-3), (128, 2e-3)):
+        trainer.fixed_side = pictures.level(side)
+        moved = refine(trainer, moved, lambda share: check(1.0), steps=40, rate=rate)
+    return moved
 
 
 @torch.no_grad()

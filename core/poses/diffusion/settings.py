@@ -67,9 +67,11 @@ def preset(orbit: bool, quality: str, seed: int) -> DiffusionSettings:
     """Settings for `draft`, `normal` or `high`."""
     base = DiffusionSettings(orbit=orbit, seed=seed)
     if not orbit:
-        base = replace(base, survey=False, restarts=1, samples=48, rays=128, images=4, steps=3000)
+        base = replace(base, survey=False, restarts=1, samples=48, steps=1200, polish_steps=1500)
     if quality == "draft":
-        return replace(base, steps=base.steps // 3, polish_steps=300, cells=64)
+        return replace(base, steps=base.steps // 3, polish_steps=base.polish_steps // 2, cells=64)
     if quality == "high":
-        return replace(base, steps=base.steps * 3, polish_steps=1500, cells=128, width=32, blocks=2)
+        return replace(
+            base, steps=base.steps * 3, polish_steps=2 * base.polish_steps, cells=128, width=32, blocks=2
+        )
     return base
