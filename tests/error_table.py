@@ -59,25 +59,26 @@ def hidden() -> tuple[str, ...]:
 
 def made(root: Path = ROOT) -> Iterator[tuple[Raised | None, str]]:
     """(error, place) of every call that makes a typed error; None where its code is not written out."""
-    for folder in ("core", "operators"):
-        for path in sorted((root / folder).rglob("*.py")):
-            name = path.relative_to(root).as_posix()
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            words = sentences(tree)
-            for node in ast.walk(tree):
-                if not isinstance(node, ast.Call):
-                    continue
-                kind = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-                # Cancelled passes its code to the class above it.
-                above = kind == "__init__" and name == "core/errors.py" and len(node.args) == 3
-                if kind not in KINDS and not above:
-                    continue
-                code = node.args[0] if len(node.args) == 3 else None
-                if isinstance(code, ast.Constant) and str(code.value).isupper():
-                    message, remedy = (text_of(part, words) for part in node.args[1:])
-                    yield Raised(str(code.value), message, remedy, name), name
-                else:
-                    yield None, f"{name}:{node.lineno}"
+    paths = [path for folder in ("core", "operators") for path in sorted((root / folder).rglob("*.py"))]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    shared = {k: v for tree in trees.values() for k, v in sentences(tree).items() if k.isupper()}
+    for path, tree in trees.items():
+        name = path.relative_to(root).as_posix()
+        words = shared | sentences(tree)
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            kind = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            # Cancelled passes its code to the class above it.
+            above = kind == "__init__" and name == "core/errors.py" and len(node.args) == 3
+            if kind not in KINDS and not above:
+                continue
+            code = node.args[0] if len(node.args) == 3 else None
+            if isinstance(code, ast.Constant) and str(code.value).isupper():
+                message, remedy = (text_of(part, words) for part in node.args[1:])
+                yield Raised(str(code.value), message, remedy, name), name
+            else:
+                yield None, f"{name}:{node.lineno}"
 
 
 def sentences(tree: ast.Module) -> dict[str, str]:
