@@ -111,7 +111,14 @@ def align(request, folder, progress):
     return result
 
 
-VERBS = {"mesh": mesh, "extract": extract, "bake": bake, "candidates": candidates, "poses": poses, "align": align}
+VERBS = {
+    "mesh": mesh,
+    "extract": extract,
+    "bake": bake,
+    "candidates": candidates,
+    "poses": poses,
+    "align": align,
+}
 
 if __name__ == "__main__":
     bootstrap = Path(__file__).resolve().parents[2] / "core" / "jobs" / "bootstrap.py"
