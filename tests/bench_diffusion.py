@@ -105,7 +105,7 @@ def run(row: str, seed: int, changes: dict[str, Any], tag: str) -> dict[str, Any
     """Train, read out, refine, polish; every stage scored."""
     orbit = row == "orbit"
     pixels, cameras, focal = load_orbit() if orbit else load_forward()
-    held_out = () if orbit else tuple(range(3, len(cameras), 8))
+    held_out = () if orbit else tuple(range(0, len(cameras), 8))  # as LLFF's protocol does
     settings = replace(preset(orbit, "normal", seed), **changes)
     trainer = Trainer(Pictures.of(pixels, settings.canvas, focal, orbit), settings, held_out)
     true = torch.tensor(np.stack([camera.cam_to_world[:3, :3] for camera in cameras])).float()
@@ -167,6 +167,7 @@ def run(row: str, seed: int, changes: dict[str, Any], tag: str) -> dict[str, Any
         "after_refinement": {k: refined[k] for k in ("within_10", "median_deg", "median_of_within_10")},
         "psnr": round(float(psnr[trainer.used].mean()), 2),
         "psnr_held_out": round(float(psnr[list(held_out)].mean()), 2) if held_out else None,
+        "held_out_seen": relief_scene.seen_share(held_out) if held_out else None,
         "good": int((sure >= 0.5).sum()), "good_over_5_deg": int(((sure >= 0.5) & (errors > 5)).sum()),
         "pose_auc": pose_auc(poses, cameras, OUT / tag, trainer.used.tolist()),
     }  # fmt: skip

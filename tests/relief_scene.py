@@ -94,5 +94,21 @@ def write_scene(folder: Path, seed: int = 0) -> None:
     nerf_json.write(folder / "transforms.json", cameras(seed), {})
 
 
+def seen_share(held_out: tuple[int, ...], seed: int = 0) -> list[float]:
+    """Per photo held out the share of its pixels that lie inside some other photo."""
+    vertices, faces, _ = relief(seed)
+    every = cameras(seed)
+    shares = []
+    for row in held_out:
+        raster = rasterize(vertices, faces, every[row])
+        points = (vertices[faces[raster.face.long()]] * raster.barycentric[..., None]).sum(2)
+        seen = np.zeros(SIDE * SIDE, bool)
+        for number, camera in enumerate(every):
+            pixels = camera.project(points.reshape(-1, 3).double().numpy())[0]
+            seen |= (number not in held_out) & ((pixels > 0) & (pixels < SIDE)).all(1)
+        shares.append(round(float(seen.mean()), 3))
+    return shares
+
+
 if __name__ == "__main__":
     write_scene(Path(sys.argv[1]))

@@ -49,7 +49,8 @@ class DiffusionSettings:
     agree: float = 0.1
     """Weight of the agreement of two draws of a picture."""
     smooth: float = 0.02
-    """Weight of the field's roughness."""
+    """Weight of the field's roughness; the preset for forward-facing scenes has 4, without which their fields explain
+    parallax by haze (median 1.3 degrees instead of 0.5)."""
     uniform_steps: bool = False
     """Draw noise levels as the plain objective does, without preference for little noise."""
     weighted: bool = True
@@ -67,7 +68,7 @@ def preset(orbit: bool, quality: str, seed: int) -> DiffusionSettings:
     """Settings for `draft`, `normal` or `high`."""
     base = DiffusionSettings(orbit=orbit, seed=seed)
     if not orbit:
-        base = replace(base, survey=False, restarts=1, samples=48, steps=1200, polish_steps=1500)
+        base = replace(base, survey=False, restarts=1, samples=48, smooth=4.0, steps=1200, polish_steps=1500)
     if quality == "draft":
         return replace(base, steps=base.steps // 3, polish_steps=base.polish_steps // 2, cells=64)
     if quality == "high":

@@ -145,7 +145,7 @@ def test_refinement_brings_cameras_back() -> None:
         loss.backward()
         optimiser.step()
     away = true.moved(torch.tensor([0.0, 0.0, math.radians(4), 0.0, 0.0, 0.0]).expand(12, 6), torch.zeros(3))
-    back = refine(trainer, away, quiet, steps=40, rays=64)
+    back = refine(trainer, away, quiet, steps=100, rays=64)
     assert float(torch.rad2deg(back.angle_to(true)).median()) < 1.5
     assert picture_psnr(trainer, back, 32).mean() > picture_psnr(trainer, away, 32).mean() + 2
 
