@@ -66,16 +66,16 @@ def _draw_state(box: bpy.types.UILayout, context: bpy.types.Context, entry: Entr
             box.label(text=f"Waiting for {before} other jobs" if before > 1 else "Waiting for another job")
         else:
             box.progress(factor=entry.progress, text=_progress_text(entry), type="BAR")
-        if entry.preview is not None:
-            box.template_icon(icon_value=icon_of(str(entry.preview)), scale=PREVIEW_SCALE)
-        if entry.reused:
-            draw_text(box, context, f"Unchanged since last time: {', '.join(entry.reused)}", icon="CHECKMARK")
         row = box.row()
         row.enabled = not entry.cancelling
         text = "Cancelling" if entry.cancelling else "Cancel"
         row.operator("maquette.cancel_job", text=text, icon="X").job = entry.id
-        if entry.note:  # comes and goes, so it stands where it moves no button
+        if entry.note:  # comes and goes, as the rest does, so it stands where it moves no button
             draw_text(box, context, entry.note[:1].upper() + entry.note[1:])
+        if entry.preview is not None:
+            box.template_icon(icon_value=icon_of(str(entry.preview)), scale=PREVIEW_SCALE)
+        if entry.reused:
+            draw_text(box, context, f"Unchanged since last time: {', '.join(entry.reused)}", icon="CHECKMARK")
 
 
 def _progress_text(entry: Entry) -> str:

@@ -20,8 +20,8 @@ from tests.real_blender.window import Window
 pytestmark = [pytest.mark.real_blender, pytest.mark.timeout(600)]
 
 # Pixels below the sidebar's upper edge, with five photos or more listed. The same in 4.3 and 5.2.
-IMAGE_TO_MESH, CANCEL, IMPORT = 207, 532, 502
-VIEW_THROUGH_PHOTO = {"stand-in": 733, "real": 669}  # the stand-in's result has warnings
+IMAGE_TO_MESH, CANCEL, IMPORT = 290, 616, 587
+VIEW_THROUGH_PHOTO = 575
 NEW = {"photos", "photos Root", *(f"photo {i}" for i in range(6))}
 
 
@@ -61,7 +61,7 @@ def test_click_watch_finish_look_undo(window):
     window.mouse(600, 700)
     time.sleep(3)  # the first textured drawing without a graphics card
     window.shot("3 finished")
-    window.click_panel_until(VIEW_THROUGH_PHOTO["stand-in"], lambda s: s["view"] == "CAMERA")
+    window.click_panel_until(VIEW_THROUGH_PHOTO, lambda s: s["view"] == "CAMERA")
     time.sleep(2)
     window.shot("4 through the photo")
     window.mouse(600, 700)
@@ -203,7 +203,7 @@ def test_real_engine_one_cancelled_one_finished(real_window):
     window.shot("3 finished")
     # Without a graphics card textures, too, lie in Blender's own memory.
     print(f"import and first drawing: {(window.state()['peak_bytes'] - peak) / 1e6:.0f} MB")
-    window.click_panel_until(VIEW_THROUGH_PHOTO["real"], lambda s: s["view"] == "CAMERA")
+    window.click_panel_until(VIEW_THROUGH_PHOTO, lambda s: s["view"] == "CAMERA")
     time.sleep(4)
     window.shot("4 through the photo")
     window.order(
