@@ -24,10 +24,12 @@ from .parser import ANGLE, PARTS, SIDE, HeadParser
 
 PIVOT = (0.0, 0.0, 0.2)
 """What the cameras of our heads look at, EG3D's frame."""
-LOOKS, FILL = 2, 0.85
+LOOKS, FILL = 5, 0.85
 """Times that a face is looked at again; share of the window that its crop then fills."""
-LIKELY, SURE = 0.5, 0.8
-"""Least presence to look again, and to be a face."""
+LIKELY, SURE = 0.15, 0.75
+"""Least score to look again, and to be a face."""
+EXPECTED = {"skin": 0.1, "eyes": 0.003, "nose": 0.01, "mouth": 0.008}
+"""Shares of a window that a face's parts have at least, when the crop fills 0.85 of it; half of these is half a proof."""
 WEIGHTS = Path(__file__).parents[2] / "weights/heads/parser.safetensors"
 
 
@@ -46,7 +48,7 @@ class Face:
     """Of the camera around the head, EG3D's way of counting; 0: from in front."""
     elevation: float
     score: float = 1.0
-    """0..1, how sure the network is that this is a face."""
+    """0..1: the network's presence times the `evidence` of its parts."""
 
     @property
     def label(self) -> NDArray[np.float32]:
@@ -136,21 +138,36 @@ def seen_in(parser: HeadParser, levels: list[Tensor], windows: list[Face], batch
     for first in range(0, len(windows), batch):
         part = windows[first : first + batch]
         image = cut(levels, part)
-        view = parser(torch.cat([image, image.flip(3)])).view
+        reading = parser(torch.cat([image, image.flip(3)]))
+        view, parts = reading.view, reading.parts.softmax(1)
         sign = view.new_tensor([1, -1, 1, 1, -1, -1, 1])
         view = 0.5 * (view[: len(part)] + view[len(part) :] * sign)
-        for window, (there, x, y, size, roll, yaw, elevation) in zip(
-            part, view.double().tolist(), strict=True
-        ):
+        proof = evidence(0.5 * (parts[: len(part)] + parts[len(part) :].flip(3))).tolist()
+        rows = zip(part, view.double().tolist(), proof, strict=True)
+        for window, (there, x, y, size, roll, yaw, elevation), shown in rows:
             c, s = math.cos(math.radians(window.roll)), math.sin(math.radians(window.roll))
             dx, dy = x * window.side / 2, y * window.side / 2
             out.append(
                 Face(
                     window.x + c * dx - s * dy, window.y + s * dx + c * dy, window.side * math.exp(size),
-                    window.roll + roll * ANGLE, yaw * ANGLE, elevation * ANGLE, 1 / (1 + math.exp(-there)),
+                    window.roll + roll * ANGLE, yaw * ANGLE, elevation * ANGLE, shown / (1 + math.exp(-there)),
                 )
             )  # fmt: skip
     return out
+
+
+def evidence(parts: Tensor) -> Tensor:
+    """(B,) 0..1: whether parts (B, 9, S, S) make a face: enough skin, eyes, nose and mouth, one below the other.
+
+    Presence alone was learnt against noise and gradients, and takes much of a real photo for a face.
+    """
+    share = parts.mean((2, 3))
+    enough = torch.stack([share[:, PARTS.index(name)] / least for name, least in EXPECTED.items()], 1)
+    row = (torch.arange(parts.shape[2]) + 0.5) / parts.shape[2]
+    heights = (parts * row[:, None]).mean((2, 3)) / share.clamp(min=1e-6)
+    eyes, nose, mouth = (heights[:, PARTS.index(name)] for name in ("eyes", "nose", "mouth"))
+    ordered = (eyes < nose) & (nose < mouth)
+    return enough.clamp(max=1).amin(1) * ordered
 
 
 def all_windows(width: int, height: int, finest: float = 0.22) -> list[Face]:
@@ -170,14 +187,14 @@ def distinct(faces: list[Face]) -> list[Face]:
     """Without those that lie on an earlier one."""
     kept: list[Face] = []
     for face in faces:
-        if all(math.hypot(face.x - f.x, face.y - f.y) > 0.4 * max(face.side, f.side) for f in kept):
+        if all(math.hypot(face.x - f.x, face.y - f.y) > 0.6 * max(face.side, f.side) for f in kept):
             kept.append(face)
     return kept
 
 
 def pyramid(rgb: NDArray[np.uint8], side: int = SIDE) -> list[Tensor]:
     """(1, 3, h, w) 0..1: the photo, and halves of it down to about `side`."""
-    levels = [torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 255]
+    levels = [torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float() / 255]
     while min(levels[-1].shape[2:]) >= 2 * side:
         levels.append(F.avg_pool2d(levels[-1], 2))
     return levels
