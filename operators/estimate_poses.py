@@ -29,7 +29,7 @@ class MAQUETTE_OT_estimate_poses(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Photos and the engine have to be there."""
         photos = scene_state(context.scene).photos
-        if not photos and not context.selected_objects and not inputs.edited_image(context):
+        if not photos and not inputs.selected_images(context) and not inputs.edited_image(context):
             cls.poll_message_set("Add photos to the list first")
             return False
         return engine.is_ready(cls)

@@ -45,9 +45,12 @@ class MAQUETTE_OT_add_photos(bpy.types.Operator):
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
         """By source."""
+        taken = "Take the photos of the selected image empties"
+        if not inputs.selected_images(context):
+            taken += ". None is selected"
         return {
             "FILES": "Choose photo files for the next mesh",
-            "SELECTION": "Take the photos of the selected image empties",
+            "SELECTION": taken,
             "EDITOR": "Take the image that is shown here",
         }[properties.source]
 

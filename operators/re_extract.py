@@ -50,9 +50,13 @@ class MAQUETTE_OT_re_extract(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """A result has to be chosen, and the engine there."""
-        if result_root(context) is None:
+        """A result with a field has to be chosen, and the engine there."""
+        root = result_root(context)
+        if root is None:
             cls.poll_message_set("Select an object of a result")
+            return False
+        if not result_info(root).has_field:
+            cls.poll_message_set("This result has no field to make a mesh from. Press Image to Mesh")
             return False
         return engine.is_ready(cls)
 

@@ -16,6 +16,7 @@ from . import engine, jobs
 from .cameras import cameras_of
 from .reports import refuse
 from .settings import camera_info, result_info
+from .versions import is_version
 from .view_through_photo import result_root
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class MAQUETTE_OT_regenerate(bpy.types.Operator):
         root = result_root(context)
         if root is None or not result_info(root).settings:
             cls.poll_message_set("Select an object of a result")
+            return False
+        if not any(is_version(child) for child in root.children):
+            cls.poll_message_set("This result has cameras only. Press Image to Mesh, or Estimate Poses again")
             return False
         return engine.is_ready(cls)
 

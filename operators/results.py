@@ -185,6 +185,7 @@ def write_info(target: bpy.types.Object, folder: Path, result: Result) -> None:
     info.metrics = json.dumps(result.metrics)
     info.timings = json.dumps(result.timings_s)
     info.failed = json.dumps(result.failed)
+    info.has_field = result.field_file is not None
     info.warnings = "\n".join(result.warnings)
 
 

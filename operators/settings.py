@@ -260,6 +260,11 @@ class ResultInfo(bpy.types.PropertyGroup):
     timings: StringProperty(name="Timings", description="Seconds by stage, as JSON")
     report: StringProperty(name="Report", description="Faces, parts, holes of the mesh, as JSON")
     failed: StringProperty(name="Failed", description="Photos without a camera and why, as JSON")
+    has_field: BoolProperty(
+        name="Field",
+        description="A field lies with the result, from which Re-Extract makes meshes",
+        default=True,
+    )
     warnings: StringProperty(name="Warnings", description="What the engine warned of, one a line")
 
 

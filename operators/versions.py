@@ -17,11 +17,22 @@ def chosen_mesh(context: bpy.types.Context) -> Any:
     """The active mesh where it belongs to a result, else the first mesh that the chosen result shows; None without one."""
     active, root = context.active_object, result_root(context)
     if active is not None and active.type == "MESH" and root_of(active, context) is not None:
-        return active
+        return None if _is_cloud(active) else active
     if root is None:
         return None
-    meshes = [child for child in root.children if child.type == "MESH"]
+    meshes = [child for child in root.children if child.type == "MESH" and not _is_cloud(child)]
     return next((mesh for mesh in meshes if not mesh.hide_viewport), meshes[0] if meshes else None)
+
+
+def _is_cloud(item: Any) -> bool:
+    """The sparse points of a result without a surface: nothing can be baked on them or made of them."""
+    root = item.parent
+    return bool(
+        root is not None
+        and result_info(root).schema
+        and not result_info(item).schema
+        and not len(item.data.polygons)
+    )
 
 
 def root_of(mesh: bpy.types.Object, context: bpy.types.Context) -> Any:

@@ -145,6 +145,7 @@ class MAQUETTE_PT_align(Sidebar, bpy.types.Panel):
     bl_label = "Align Camera"
     bl_idname = "MAQUETTE_PT_align"
     bl_parent_id = "MAQUETTE_PT_cameras"
+    bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
         """Which camera and photo, how, the button, and what came of it."""

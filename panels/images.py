@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from ..operators import engine
+from ..operators import engine, inputs
 from ..operators.settings import result_info, scene_state
 from .text import draw_text
 from .thumbnails import icon_of
@@ -28,6 +28,8 @@ GRADES = {
     "failed": ("CANCEL", "No camera"),
 }
 """Grade -> (icon, words)."""
+EMPTY = "Drop photos on the viewport, or press Image to Mesh to choose them."
+"""Where the list is empty."""
 THUMBNAIL_SCALE = 5.0
 """Size of the chosen photo in rows of the panel."""
 
@@ -72,18 +74,24 @@ class MAQUETTE_PT_images(Sidebar, bpy.types.Panel):
         column.operator("maquette.add_photos", text="", icon="ADD").source = "FILES"
         column.operator("maquette.remove_photo", text="", icon="REMOVE").use_all = False
         column.separator()
-        column.operator("maquette.add_photos", text="", icon="EYEDROPPER").source = "SELECTION"
+        picked = column.row(align=True)
+        picked.enabled = bool(inputs.selected_images(context))  # its tooltip says why not
+        picked.operator("maquette.add_photos", text="", icon="EYEDROPPER").source = "SELECTION"
         column.operator("maquette.remove_photo", text="", icon="TRASH").use_all = True
         count = len(state.photos)
         counted = f"{count} photos" if count != 1 else "1 photo"
         if 0 <= state.active_photo < count:
             _draw_photo(layout, context, state.photos[state.active_photo], counted)
         else:
-            layout.label(text=counted)
+            draw_text(layout, context, EMPTY, icon="INFO")
         problem = engine.engine_status().problem
         if problem is not None:
             draw_text(layout, context, problem.message, icon="INFO")
             layout.operator("maquette.set_up_engine")
+        row = layout.column()
+        row.use_property_split = True
+        row.use_property_decorate = False
+        row.prop(state.mesh, "quality")
         column = layout.column()
         column.scale_y = 1.4
         column.operator("maquette.image_to_mesh", icon="MESH_DATA")
@@ -104,7 +112,8 @@ def _draw_photo(layout: Any, context: bpy.types.Context, item: Any, counted: str
         column.label(text="Not used yet")
     if item.has_mask:
         column.label(text="Masked", icon="MOD_MASK")
-    column.operator("maquette.edit_mask", icon="BRUSH_DATA").photo = file_name(item)
+    if item.grade in ("good", "doubtful"):  # the others have no camera to look at a mask with
+        column.operator("maquette.edit_mask", icon="BRUSH_DATA").photo = file_name(item)
     if item.reason:
         draw_text(layout, context, item.reason)
 
@@ -134,17 +143,17 @@ class MAQUETTE_PT_candidates(Sidebar, bpy.types.Panel):
 
 
 class MAQUETTE_PT_settings(Sidebar, bpy.types.Panel):
-    """The few that are changed often."""
+    """Size and detail; quality, which is changed most, stands above the button."""
 
     bl_label = "Settings"
     bl_parent_id = "MAQUETTE_PT_images"
+    bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Quality first."""
+        """What is seen first, first."""
         layout, options = self.layout, scene_state(context.scene).mesh
         layout.use_property_split = True
         layout.use_property_decorate = False
-        layout.prop(options, "quality")
         layout.prop(options, "texture_size")
         layout.prop(options, "face_budget")
         layout.prop(options, "height")

@@ -10,7 +10,7 @@ from pathlib import Path
 import bpy
 import pytest
 
-from tests.blender.ball import write_ball, write_png
+from tests.blender.ball import write_ball, write_png, write_take
 from tests.blender.paper import draw
 
 
@@ -61,7 +61,8 @@ def test_order_and_place(module):
 def test_an_empty_scene(panels, scene):
     drawn = panels()
     assert "result" not in drawn and "progress" not in drawn
-    assert "0 photos" in drawn["images"].texts
+    assert "Drop photos on the viewport, or press" in " ".join(drawn["images"].texts)
+    assert "quality" in drawn["images"].notes.props
     assert ("maquette.image_to_mesh", "Image to Mesh") in drawn["images"].buttons
     scene.collection.objects.link(bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera")))
     panels()
@@ -71,14 +72,17 @@ def test_a_photo_with_what_the_last_result_says_of_it(panels, ball, scene, modul
     for i in (0, 4, 6, 9):
         item = scene.maquette.photos.add()
         item.path = str(tmp_path / f"photo {i}.jpg")
-    assert "Not used yet" in panels()["images"].texts
+    drawn = panels()["images"]
+    assert "Not used yet" in drawn.texts
+    assert "maquette.edit_mask" not in dict(drawn.buttons)
     bpy.ops.maquette.import_result(directory=str(ball))
     known = [(item.grade, item.reason, item.has_mask) for item in scene.maquette.photos]
     assert known == [
         ("good", "", True), ("doubtful", "few matches", False), ("failed", "no overlap", False), ("", "", False),
     ]  # fmt: skip
-    texts = panels()["images"].texts
-    assert "photo 9.jpg" in texts and "Camera found" in texts and "Masked" in texts
+    drawn = panels()["images"]
+    assert {"photo 9.jpg", "Camera found", "Masked"} <= set(drawn.texts)
+    assert "maquette.edit_mask" in dict(drawn.buttons)
     scene.maquette.active_photo = 1
     assert {"Camera doubtful", "few matches"} <= set(panels()["images"].texts)
 
@@ -112,6 +116,22 @@ def test_a_result(panels, ball, scene):
     assert {"Time", "0:02", "    Fit"} <= set(drawn["origin"].texts)
     mesh.maquette.metrics = json.dumps({})
     panels()
+
+
+def test_cameras_without_a_mesh(panels, module, scene, tmp_path):
+    """What cannot be made of them is grey and says so; the sparse points are no mesh to work on."""
+    bpy.ops.maquette.import_result(directory=str(write_take(tmp_path / "take", module, range(3))))
+    drawn = panels()
+    assert "result" in drawn and "mesh_report" not in drawn
+    for name, words in (
+        ("re_extract", "This result has no field to make a mesh from"),
+        ("regenerate", "This result has cameras only"),
+        ("re_bake", "Select a mesh of a result"),
+        ("remesh", "Select a mesh"),
+        ("mark_as_asset", "Select a mesh of a result"),
+    ):
+        with pytest.raises(RuntimeError, match=words):
+            getattr(bpy.ops.maquette, name)()
 
 
 def test_models_and_their_terms(panels, module, scene, monkeypatch, tmp_path):
