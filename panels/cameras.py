@@ -10,7 +10,7 @@ import bpy
 from ..operators.align_camera import background_photo, chosen_camera
 from ..operators.settings import camera_info, scene_state
 from ..operators.view_through_photo import result_root
-from .images import Sidebar
+from .sidebar import Sidebar
 from .text import draw_text
 
 GRADE_ICONS = {"good": "CHECKMARK", "doubtful": "ERROR", "failed": "CANCEL"}

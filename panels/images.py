@@ -10,17 +10,10 @@ import bpy
 
 from ..operators import engine, inputs
 from ..operators.settings import result_info, scene_state
-from .text import draw_text
+from .engine import draw_set_up
+from .sidebar import Sidebar
+from .text import draw_text, words
 from .thumbnails import icon_of
-
-
-class Sidebar:
-    """Where all our panels are."""
-
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Maquette"
-
 
 GRADES = {
     "good": ("CHECKMARK", "Camera found"),
@@ -79,7 +72,7 @@ class MAQUETTE_PT_images(Sidebar, bpy.types.Panel):
         picked.operator("maquette.add_photos", text="", icon="EYEDROPPER").source = "SELECTION"
         column.operator("maquette.remove_photo", text="", icon="TRASH").use_all = True
         count = len(state.photos)
-        counted = f"{count} photos" if count != 1 else "1 photo"
+        counted = words("{count} photos").format(count=count) if count != 1 else words("1 photo")
         if 0 <= state.active_photo < count:
             _draw_photo(layout, context, state.photos[state.active_photo], counted)
         else:
@@ -87,7 +80,7 @@ class MAQUETTE_PT_images(Sidebar, bpy.types.Panel):
         problem = engine.engine_status().problem
         if problem is not None:
             draw_text(layout, context, problem.message, icon="INFO")
-            layout.operator("maquette.set_up_engine")
+            draw_set_up(layout, context)
         row = layout.column()
         row.use_property_split = True
         row.use_property_decorate = False
@@ -104,7 +97,7 @@ def _draw_photo(layout: Any, context: bpy.types.Context, item: Any, counted: str
     split = layout.split(factor=0.4)
     split.template_icon(icon_value=icon_of(bpy.path.abspath(item.path)), scale=THUMBNAIL_SCALE)
     column = split.column(align=True)
-    column.label(text=counted)
+    column.label(text=counted, translate=False)
     if item.grade in GRADES:
         icon, words = GRADES[item.grade]
         column.label(text=words, icon=icon)
@@ -183,7 +176,8 @@ class MAQUETTE_PT_background(Sidebar, bpy.types.Panel):
         column.prop(options, "region_box")
         root = options.region_box.parent if options.region_box is not None else None
         if root is not None and result_info(root).schema and not options.cameras:
-            draw_text(column, context, f"The next mesh takes the cameras of {root.name}.", icon="INFO")
+            taken = words("The next mesh takes the cameras of {name}.").format(name=root.name)
+            draw_text(column, context, taken, icon="INFO")
         layout.operator("maquette.add_region_box", icon="CUBE")
 
 

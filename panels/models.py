@@ -9,9 +9,9 @@ import bpy
 
 from ..core.weights.cards import Card, Model
 from ..operators import models, tasks
-from .images import Sidebar
+from .sidebar import Sidebar
 from .tasks import draw_task
-from .text import draw_text, duration
+from .text import draw_text, time_left, words
 
 
 class MAQUETTE_PT_models(Sidebar, bpy.types.Panel):
@@ -51,12 +51,13 @@ def _draw_card(layout: Any, context: bpy.types.Context, card: Card, shelf: model
     """What holds for the whole system, then each of its models."""
     draw_text(layout, context, card.task.capitalize())
     column = layout.column(align=True)
-    column.label(text=f"Licence: {card.licence}", translate=False)
+    column.label(text=words("Licence: {name}").format(name=card.licence), translate=False)
     icon = "CHECKMARK" if card.commercial == "yes" else "ERROR"
     column.label(text=models.COMMERCIAL[card.commercial], icon=icon)
-    column.label(text=f"Territory: {card.territory}", translate=False)
+    column.label(text=words("Territory: {name}").format(name=card.territory), translate=False)
     if card.memory_gb:
-        column.label(text=f"Memory to run: about {card.memory_gb:g} GB", translate=False)
+        needed = words("Memory to run: about {size:g} GB").format(size=card.memory_gb)
+        column.label(text=needed, translate=False)
     if card.note:
         draw_text(layout, context, card.note)
     if card.source:
@@ -67,15 +68,15 @@ def _draw_card(layout: Any, context: bpy.types.Context, card: Card, shelf: model
 
 def _draw_model(box: Any, context: bpy.types.Context, card: Card, model: Model, shelf: models.Shelf) -> None:
     """Name and size, then what can be done with it now."""
-    size = f"{model.size_mb:,} MB" if model.size_mb else "size not known"
+    size = f"{model.size_mb:,} MB" if model.size_mb else words("size not known")
     row = box.row()
     row.label(text=f"{model.name}, {size}", translate=False)
     if model.about:
         box.label(text=model.about, translate=False)
     task = next((t for t in tasks.tasks() if t.kind == models.download_kind(model.name)), None)
     if task is not None and not task.over:
-        left = f", {duration(task.seconds_left)} left" if task.seconds_left is not None else ""
-        box.progress(factor=task.progress, text=f"{task.note or task.stage}{left}", type="BAR")
+        parts = [task.note or words(task.stage), *time_left(task.seconds_left)]
+        box.progress(factor=task.progress, text=", ".join(parts), type="BAR")
         row = box.row(align=True)
         row.enabled = not task.cancelling
         row.operator("maquette.stop_download", icon="PAUSE").model = model.name
@@ -89,7 +90,7 @@ def _draw_model(box: Any, context: bpy.types.Context, card: Card, model: Model, 
             row.operator("maquette.use_model", icon="CHECKMARK").model = model.name
         row.operator("maquette.remove_model", icon="TRASH").model = model.name
     elif model.name in shelf.begun:
-        text = f"Resume ({shelf.begun[model.name] / 1e6:.0f} MB there)"
+        text = words("Resume ({size:.0f} MB there)").format(size=shelf.begun[model.name] / 1e6)
         row.operator("maquette.download_model", text=text, icon="PLAY").model = model.name
         row.operator("maquette.remove_model", text="", icon="TRASH").model = model.name
     elif model.downloadable:

@@ -10,9 +10,9 @@ import bpy
 from ..core.jobs.registry import DONE, FAILED, QUEUED, Entry
 from ..operators import jobs, tasks
 from ..operators.tasks import Task
-from .images import Sidebar
+from .sidebar import Sidebar
 from .tasks import draw_task
-from .text import draw_text, duration
+from .text import draw_text, progress_text, words
 from .thumbnails import icon_of
 
 PREVIEW_SCALE = 7.0
@@ -63,9 +63,11 @@ def _draw_state(box: bpy.types.UILayout, context: bpy.types.Context, entry: Entr
     else:
         if entry.state == QUEUED:
             before = jobs.registry().place_in_line(entry)
-            box.label(text=f"Waiting for {before} other jobs" if before > 1 else "Waiting for another job")
+            waiting = words("Waiting for {count} other jobs").format(count=before)
+            box.label(text=waiting if before > 1 else "Waiting for another job")
         else:
-            box.progress(factor=entry.progress, text=_progress_text(entry), type="BAR")
+            text = progress_text(entry.stage, entry.progress, entry.seconds_left)
+            box.progress(factor=entry.progress, text=text, type="BAR")
         row = box.row()
         row.enabled = not entry.cancelling
         text = "Cancelling" if entry.cancelling else "Cancel"
@@ -75,16 +77,9 @@ def _draw_state(box: bpy.types.UILayout, context: bpy.types.Context, entry: Entr
         if entry.preview is not None:
             box.template_icon(icon_value=icon_of(str(entry.preview)), scale=PREVIEW_SCALE)
         if entry.reused:
-            draw_text(box, context, f"Unchanged since last time: {', '.join(entry.reused)}", icon="CHECKMARK")
-
-
-def _progress_text(entry: Entry) -> str:
-    """Stage, share and time left."""
-    parts = [entry.stage.capitalize(), f"{100 * entry.progress:.0f} %"]
-    left = entry.seconds_left
-    if left is not None:
-        parts.append(f"{duration(left)} left")
-    return ", ".join(part for part in parts if part)
+            kept = ", ".join(words(stage) for stage in entry.reused)
+            text = words("Unchanged since last time: {stages}").format(stages=kept)
+            draw_text(box, context, text, icon="CHECKMARK")
 
 
 CLASSES = (MAQUETTE_PT_progress,)

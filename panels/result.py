@@ -13,8 +13,8 @@ from ..operators.settings import camera_info, result_info, scene_state
 from ..operators.versions import chosen_info, chosen_mesh
 from ..operators.view_through_photo import result_root
 from .cameras import GRADE_ICONS
-from .images import Sidebar
-from .text import draw_text, duration, stored
+from .sidebar import Sidebar
+from .text import draw_text, duration, stored, words
 
 
 class MAQUETTE_PT_result(Sidebar, bpy.types.Panel):
@@ -200,7 +200,7 @@ class MAQUETTE_PT_origin(Sidebar, bpy.types.Panel):
             column = layout.column(align=True)
             draw_fact(column, "Time", duration(sum(timings.values())))
             for stage, seconds in timings.items():
-                draw_fact(column, f"    {stage.capitalize()}", duration(seconds))
+                draw_fact(column, f"    {words(stage.capitalize())}", duration(seconds))
 
 
 def draw_fact(column: bpy.types.UILayout, label: str, text: str) -> None:

@@ -9,7 +9,7 @@ import bpy
 
 from ..core.errors import Cancelled
 from ..operators.tasks import Task
-from .text import draw_text, duration
+from .text import draw_text, progress_text
 
 
 def draw_task(layout: bpy.types.UILayout, context: bpy.types.Context, task: Task) -> None:
@@ -22,10 +22,8 @@ def draw_task(layout: bpy.types.UILayout, context: bpy.types.Context, task: Task
         if task.error is not None and not isinstance(task.error, Cancelled):
             draw_text(box, context, f"{task.error.message} {task.error.remedy}")
         return
-    parts = [task.stage.capitalize(), f"{100 * task.progress:.0f} %"]
-    if task.seconds_left is not None:
-        parts.append(f"{duration(task.seconds_left)} left")
-    box.progress(factor=task.progress, text=", ".join(part for part in parts if part), type="BAR")
+    text = progress_text(task.stage, task.progress, task.seconds_left)
+    box.progress(factor=task.progress, text=text, type="BAR")
     if task.note:
         box.label(text=task.note, translate=False)
     row = box.row()

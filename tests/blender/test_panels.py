@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 from pathlib import Path
@@ -236,3 +237,18 @@ def test_keymap_menus_and_search(addon):
     for name in dir(bpy.ops.maquette):
         if name not in ("listen_for_escape",):
             assert getattr(bpy.ops.maquette, name).get_rna_type().name
+
+
+def test_words_of_panels_can_be_translated(root):
+    """Blender looks texts up whole: one that was put together from parts is translated before, and not looked up again."""
+    for path in sorted((root / "panels").glob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call) or getattr(call.func, "attr", "") not in ("label", "operator"):
+                continue
+            words = {keyword.arg: keyword.value for keyword in call.keywords}
+            if not isinstance(words.get("text"), ast.JoinedStr):
+                continue
+            where = f"{path.name}:{call.lineno}"
+            assert isinstance(words.get("translate"), ast.Constant), where
+            letters = [part.value for part in words["text"].values if isinstance(part, ast.Constant)]
+            assert not any(letter.isalpha() for letter in "".join(letters)), f"{where}: use words(...).format"
