@@ -15,7 +15,7 @@ from . import engine, inputs, jobs
 from .masks import save_painted_masks
 from .mesh_settings import mesh_settings
 from .reports import refuse
-from .settings import scene_state
+from .settings import DISPLAY_TYPE, scene_state
 
 if TYPE_CHECKING:
     from .reports import Outcome
@@ -32,6 +32,7 @@ class MAQUETTE_OT_image_to_mesh(bpy.types.Operator):
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"})
     filter_image: BoolProperty(default=True, options={"SKIP_SAVE", "HIDDEN"})
     filter_folder: BoolProperty(default=True, options={"SKIP_SAVE", "HIDDEN"})
+    display_type: DISPLAY_TYPE
     use_browser: BoolProperty(
         name="Choose Files", description="Ask for files first", options={"SKIP_SAVE", "HIDDEN"}
     )

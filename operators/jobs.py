@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.25
 """Between two looks while something runs."""
+COUNTDOWN_S = 1.0
+"""Between two drawings of the sidebar while a job says nothing: the time left is counted down in it."""
 IMPORT_PATIENCE_S = 10.0
 """How long an import waits for the artist to finish what the mouse is doing, before it becomes a button."""
 
@@ -43,6 +45,8 @@ _origins: dict[str, int] = {}
 """Job -> `session_uid` of the scene it was started in."""
 _to_import: dict[str, float] = {}
 """Job -> until when its automatic import may wait."""
+_drawn_at = 0.0
+"""When the sidebars were last asked to draw, in `time.monotonic`."""
 _replaced: dict[str, str] = {}
 """Job -> folder of the result whose meshes its own take the place of."""
 
@@ -179,7 +183,8 @@ def _tick() -> float | None:
         engine.look_again()
     task_spoke = tasks.poll()
     going_on = registry().busy or bool(_to_import) or setup_runs or tasks.busy()
-    if changed or imported or setup_spoke or task_spoke or registry().busy or not going_on:
+    counted = registry().busy and time.monotonic() - _drawn_at >= COUNTDOWN_S
+    if changed or imported or setup_spoke or task_spoke or counted or not going_on:
         redraw()
     return INTERVAL_S if going_on else None
 
@@ -226,6 +231,8 @@ def _scene_of(job: str) -> Any:
 
 def redraw() -> None:
     """Sidebars, and preferences while they are open."""
+    global _drawn_at
+    _drawn_at = time.monotonic()
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":

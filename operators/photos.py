@@ -15,7 +15,7 @@ from ..core.results import Result
 from . import inputs
 from .masks import MASKS
 from .reports import refuse
-from .settings import scene_state
+from .settings import DISPLAY_TYPE, scene_state
 
 if TYPE_CHECKING:
     from .reports import Outcome
@@ -41,6 +41,7 @@ class MAQUETTE_OT_add_photos(bpy.types.Operator):
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"})
     filter_image: BoolProperty(default=True, options={"SKIP_SAVE", "HIDDEN"})
     filter_folder: BoolProperty(default=True, options={"SKIP_SAVE", "HIDDEN"})
+    display_type: DISPLAY_TYPE
 
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:

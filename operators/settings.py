@@ -34,6 +34,20 @@ USE_REGION = BoolProperty(
 )
 
 
+DISPLAY_TYPE = EnumProperty(
+    name="Display",
+    items=[
+        ("DEFAULT", "Default", "As it was the last time", 0),
+        ("LIST_VERTICAL", "List", "Names with details", 1),
+        ("LIST_HORIZONTAL", "Short List", "Names in columns", 2),
+        ("THUMBNAIL", "Thumbnails", "Small pictures", 3),
+    ],
+    default="THUMBNAIL",
+    options={"SKIP_SAVE", "HIDDEN"},
+)
+"""Of operators that ask for photos: Blender's file browser reads it, and photos are told apart by their looks."""
+
+
 class MeshOptions(bpy.types.PropertyGroup):
     """`core.settings.MeshSettings` as properties; `operators.mesh_settings` reads them."""
 

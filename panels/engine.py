@@ -79,7 +79,7 @@ def draw_set_up(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         draw_text(layout, context, f"{setup.error.message} {setup.error.remedy}", icon="CANCEL")
     if chosen is not None and engine.engine_status().python is None and not bpy.app.online_access:
         draw_text(layout, context, OFFLINE, icon="INFO")
-        layout.prop(chosen, "wheel_folder", text="")
+        layout.prop(chosen, "wheel_folder", text="", placeholder="Wheel Folder")
 
 
 CLASSES = (MAQUETTE_PT_engine,)

@@ -23,6 +23,8 @@ GRADES = {
 """Grade -> (icon, words)."""
 EMPTY = "Drop photos on the viewport, or press Image to Mesh to choose them."
 """Where the list is empty."""
+MAKING = "The engine is being set up, which takes some minutes."
+"""Above its bar."""
 THUMBNAIL_SCALE = 5.0
 """Size of the chosen photo in rows of the panel."""
 
@@ -71,15 +73,16 @@ class MAQUETTE_PT_images(Sidebar, bpy.types.Panel):
         picked.enabled = bool(inputs.selected_images(context))  # its tooltip says why not
         picked.operator("maquette.add_photos", text="", icon="EYEDROPPER").source = "SELECTION"
         column.operator("maquette.remove_photo", text="", icon="TRASH").use_all = True
-        count = len(state.photos)
+        count, problem = len(state.photos), engine.engine_status().problem
         counted = words("{count} photos").format(count=count) if count != 1 else words("1 photo")
         if 0 <= state.active_photo < count:
             _draw_photo(layout, context, state.photos[state.active_photo], counted)
-        else:
+        elif problem is None:
             draw_text(layout, context, EMPTY, icon="INFO")
-        problem = engine.engine_status().problem
         if problem is not None:
-            draw_text(layout, context, problem.message, icon="INFO")
+            setup = engine.engine_setup()
+            making = setup is not None and setup.running
+            draw_text(layout, context, MAKING if making else problem.message, icon="INFO")
             draw_set_up(layout, context)
         row = layout.column()
         row.use_property_split = True

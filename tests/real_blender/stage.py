@@ -20,6 +20,9 @@ FOLDER = Path(sys.argv[sys.argv.index("--") + 1])
 ORDERS = FOLDER / "orders"
 """Python files that the test puts here are run in order, inside a window's context, and renamed to *.done."""
 STAND_IN = FOLDER / "stand_in_engine.py"
+HELD_MS: dict[str, float] = {}
+"""What of ours ran in Blender's main thread -> milliseconds of its longest call."""
+_inner: dict[str, float] = {}
 PACKAGE = "bl_ext.user_default.maquette"
 
 
@@ -33,8 +36,47 @@ def viewport():
     return window, area, next(r for r in area.regions if r.type == "UI")
 
 
+def timed(name, function):
+    """The same function; how long its longest call held Blender's main thread is noted."""
+
+    @functools.wraps(function)
+    def call(*arguments, **options):
+        started = time.perf_counter()
+        try:
+            return function(*arguments, **options)
+        finally:
+            took = 1000 * (time.perf_counter() - started)
+            inner = _inner.pop(name, 0.0)
+            HELD_MS[name] = max(HELD_MS.get(name, 0.0), took - inner)
+            if name == "import":
+                _inner["timer"] = _inner.get("timer", 0.0) + took
+
+    return call
+
+
+def timed_drawing(draw):
+    """Blender counts a method's arguments, so they have to be written out."""
+
+    def call(self, context):
+        draw(self, context)
+
+    return call
+
+
+def time_ourselves():
+    """The timer without the imports that it makes, each of those, and every drawing of a panel with its lists."""
+    jobs = module("operators.jobs")
+    jobs._import_finished = timed("import", jobs._import_finished)
+    jobs._tick = timed("timer", jobs._tick)
+    for part in module("panels")._modules():
+        for kind in part.CLASSES:
+            if issubclass(kind, bpy.types.Panel):
+                kind.draw = timed_drawing(timed(kind.__name__, kind.draw))
+
+
 def open_sidebar():
     _, area, _ = viewport()
+    time_ourselves()
     area.spaces[0].show_region_ui = True
     if STAND_IN.is_file():
         jobs, runner = module("operators.jobs"), module("core.jobs.runner")
@@ -58,9 +100,20 @@ def peak_bytes():
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
+def processor_seconds(pid):
+    """What a process and its children that have ended used of the processors; 0 where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 def report():
     jobs = module("operators.jobs")
+    setup = module("operators.engine").engine_setup()
     _, area, region = viewport()
+    worker = jobs._registry._worker.pid if jobs._registry and jobs._registry._worker else None
     state = {
         "time": time.time(),
         "pid": os.getpid(),
@@ -68,7 +121,8 @@ def report():
             {"title": e.title, "state": e.state, "stage": e.stage, "progress": e.progress, "error": e.error}
             for e in jobs.entries()
         ],
-        "worker": jobs._registry._worker.pid if jobs._registry and jobs._registry._worker else None,
+        "worker": worker,
+        "worker_cpu_s": processor_seconds(worker) if worker else 0.0,
         "objects": sorted(o.name for o in bpy.data.objects),
         "datablocks": {
             k: len(getattr(bpy.data, k)) for k in ("meshes", "images", "materials", "cameras", "collections")
@@ -81,6 +135,11 @@ def report():
         "modal": [o.bl_idname for o in bpy.context.window_manager.windows[0].modal_operators],
         "version": list(bpy.app.version),
         "peak_bytes": peak_bytes(),
+        "held_ms": {name: round(longest, 2) for name, longest in sorted(HELD_MS.items())},
+        "photos": len(bpy.context.scene.maquette.photos),
+        "engine": str(module("operators.engine").engine_status().python or ""),
+        "setting_up": bool(setup and setup.running),
+        "setup_error": setup.error.message if setup and setup.error else "",
     }
     temporary = FOLDER / "state.part"
     temporary.write_text(json.dumps(state))

@@ -29,9 +29,18 @@ class Window:
         folder: gets the user folder, logs and pictures; holds `photos` and `result` (the stand-in's).
         archive: the extension's zip.
         seconds: how long the stand-in engine works; None: the real engine.
+        engine: whether one is named to Blender; False: a fresh machine, where nothing is set up, and no network either.
     """
 
-    def __init__(self, tool: Path, version: str, folder: Path, archive: Path, seconds: float | None) -> None:
+    def __init__(
+        self,
+        tool: Path,
+        version: str,
+        folder: Path,
+        archive: Path,
+        seconds: float | None,
+        engine: bool = True,
+    ) -> None:
         self.tool, self.version, self.folder = tool, version, folder
         self.environment = {
             **os.environ,
@@ -42,6 +51,14 @@ class Window:
             "MAQUETTE_TEST_SECONDS": str(seconds),
             "MAQUETTE_TEST_ADDON": str(folder / "user" / "extensions" / "user_default" / "maquette"),
         }
+        offline = []
+        if not engine:
+            del self.environment["MAQUETTE_ENGINE_PYTHON"]
+            roots = Path.home() / ".cache" / "real-blender"
+            self.environment.setdefault("REAL_BLENDER_HOME", str(roots))
+            self.environment["HOME"] = str(folder / "home")  # where file browsers open
+            (folder / "home").mkdir(exist_ok=True)
+            offline = ["unshare", "--net"]
         (folder / "user").mkdir()
         (folder / "orders").mkdir()
         if seconds is not None:
@@ -55,10 +72,10 @@ class Window:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         with open(folder / "blender.log", "w") as log:
             self._process = subprocess.Popen(
-                [tool, "screen", version, "-P", HERE / "stage.py", "--", folder],
+                [*offline, tool, "screen", version, "-P", HERE / "stage.py", "--", folder],
                 env=self.environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        self._orders = 0
+        self._orders = self.clicks = 0
         try:
             self._wait_for_sidebar()
         except BaseException:
@@ -114,7 +131,8 @@ class Window:
         self._xdo("mousemove", str(x), str(y), "sleep", "0.2")
 
     def click(self, x: int, y: int) -> None:
-        """Move there and press the left button; slow, as software OpenGL draws slowly."""
+        """Move there and press the left button; slow, as software OpenGL draws slowly. `clicks` counts them."""
+        self.clicks += 1
         self._xdo(
             "mousemove", str(x - 3), str(y), "sleep", "0.3", "mousemove", str(x), str(y), "sleep", "0.7"
         )
@@ -139,6 +157,10 @@ class Window:
         """Press keys with the pointer where it is."""
         for name in keys:
             self._xdo("key", name, "sleep", "0.7")
+
+    def type(self, text: str) -> None:
+        """Type into the field that has the pointer."""
+        self._xdo("type", "--delay", "40", text)
 
     def order(self, code: str) -> None:
         """Run Python inside Blender and wait until it is done."""
