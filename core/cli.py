@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from . import VERSION, batch
+from . import VERSION, batch, head_verbs
 from .errors import EXIT_DONE, InputError, MaquetteError, MissingError
 from .jobs import blend_file, doctor, environment, failures, foreground, places
 from .jobs.console import Console
@@ -248,6 +248,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_bake(
         verbs.add_parser("bake", parents=[common], allow_abbrev=False, help="another texture for a result")
     )
+    head_verbs.add_parser(
+        verbs.add_parser("head", allow_abbrev=False, help="generate, invert and blend heads"), common
+    )
     several = verbs.add_parser("batch", allow_abbrev=False, help="jobs from a file, one after the other")
     several.add_argument(
         "jobs", metavar="JOBS.jsonl",
@@ -421,8 +424,10 @@ def _request(options: argparse.Namespace) -> Request:
     """The request for the engine, with absolute paths.
 
     Raises:
-        InputError: NO_IMAGE, NOT_FOUND, BAD_SETTING.
+        InputError: NO_IMAGE, NOT_FOUND, BAD_SETTING; those of `head_verbs.request`.
     """
+    if options.verb == "head":
+        return head_verbs.request(options, _absolute)
     if not options.inputs:
         raise InputError(
             "NO_IMAGE", "There is no picture.", "Name at least one photo, or a folder of photos."

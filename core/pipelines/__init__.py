@@ -29,5 +29,8 @@ PIPELINES: dict[str, Pipeline] = {
     "candidates": _pipeline("candidates"),
     "extract": _pipeline("extract"),
     "bake": _pipeline("bake"),
+    "head_sample": _pipeline("head_sample"),
+    "head_invert": _pipeline("head_invert"),
+    "head_blend": _pipeline("head_blend"),
 }
 """Verb -> pipeline."""

@@ -29,6 +29,7 @@ from ..surface.match import match_view
 from ..surface.report import mesh_report
 from ..surface.uv import UvSettings, unwrap
 from ..types import Mesh, View
+from .pictures import read_pictures
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +97,17 @@ def texture_mesh(
     settings: MeshSettings,
     progress: Progress,
 ) -> Surfaced:
-    """Stages `uv`, `texture`, `match`; writes mesh.npz and base_color.png into the Result folder."""
+    """Stages `uv`, `texture`, `match`; writes mesh.npz and base_color.png into the Result folder.
+
+    The texture is baked from the cameras' photos and a generator's pictures (`pictures`) where the folder has some.
+    """
     with progress.stage("uv"):
         if mesh.uvs is None:
             mesh = unwrap(mesh, UvSettings(size=settings.texture_size), progress)
     views = read_views(folder, cameras)
     with progress.stage("texture"):
-        baked = bake_texture(mesh, views, field, BakeSettings(size=settings.texture_size), progress)
+        settled = BakeSettings(size=settings.texture_size)
+        baked = bake_texture(mesh, [*views, *read_pictures(folder)], field, settled, progress)
         texture, seen = baked.texture, baked.vertex_seen
         mesh.attributes["seen"] = np.asarray(seen, np.float32)
         write_mesh(folder / "mesh.npz", mesh)

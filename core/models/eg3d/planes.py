@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -92,6 +93,30 @@ class PlaneSampler:
             places += [corner, corner + 1, corner + width, corner + width + 1]
             weights += [rest[row] * rest[column], rest[row] * part[column]]
             weights += [part[row] * rest[column], part[row] * part[column]]
-        return F.embedding_bag(
-            torch.stack(places, 1), self.table, per_sample_weights=torch.stack(weights, 1), mode="sum"
-        )
+        gathered: Tensor = _Gather.apply(self.table, torch.stack(places, 1), torch.stack(weights, 1))  # type: ignore[no-untyped-call]
+        return gathered
+
+
+class _Gather(torch.autograd.Function):
+    """Weighted sums of a table's rows, with a way back that does not sort the places first (two thirds of torch's own time)."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, places: Tensor, weights: Tensor) -> Tensor:
+        """table (T, C), places (N, K) int64, weights (N, K) -> (N, C)."""
+        ctx.save_for_backward(table, places, weights)
+        return F.embedding_bag(places, table, per_sample_weights=weights, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
+        """(N, C) -> of table and weights."""
+        (gradient,), (table, places, weights) = gradients, ctx.saved_tensors
+        columns = places.T.contiguous()
+        of_table = of_weights = None
+        if ctx.needs_input_grad[0]:
+            of_table = torch.zeros_like(table)
+            for place, weight in zip(columns, weights.T, strict=True):
+                of_table.index_add_(0, place, gradient * weight[:, None])
+        if ctx.needs_input_grad[2]:
+            found = [(gradient * table.index_select(0, place)).sum(1) for place in columns]
+            of_weights = torch.stack(found, 1)
+        return of_table, None, of_weights

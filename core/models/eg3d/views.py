@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...progress import Progress
@@ -36,7 +37,12 @@ def labels_around(
 
 
 def head_views(
-    network: Eg3d, ws: Tensor, planes: Tensor, labels: Tensor, progress: Progress | None = None
+    network: Eg3d,
+    ws: Tensor,
+    planes: Tensor,
+    labels: Tensor,
+    progress: Progress | None = None,
+    masked: bool = False,
 ) -> list[View]:
     """The head as the generator shows it to some cameras.
 
@@ -46,16 +52,27 @@ def head_views(
         planes: (1, 3, C, S, S) of those rows; the same for every camera.
         labels: (N, 25).
         progress: told how far it is; asked whether to go on.
+        masked: the rays' opacity is the views' mask, for generators with nothing behind their heads.
 
     Returns:
-        One view per label, in the generator's frame, without a mask: what stands behind the head is in the picture.
+        One view per label, in the generator's frame; without a mask what stands behind the head is in the picture.
     """
     progress = progress or Progress()
     views = []
     with torch.no_grad():
         for number, label in enumerate(labels):
             progress.update(number / len(labels))
-            image = network.picture(network.render(planes, label[None].to(planes.device)), ws)[0]
+            rendered = network.render(planes, label[None].to(planes.device))
+            image = network.picture(rendered, ws)[0]
             rgb = ((image + 1) / 2).clamp(0, 1).permute(1, 2, 0).float().cpu().numpy()
-            views.append(View(camera_of(label.numpy(), rgb.shape[0], f"view_{number:02d}"), rgb))
+            camera = camera_of(label.cpu().numpy(), rgb.shape[0], f"view_{number:02d}")
+            mask = None
+            if masked:
+                mask = (
+                    F.interpolate(rendered.opacity, size=rgb.shape[:2], mode="bilinear")[0, 0]
+                    .clamp(0, 1)
+                    .cpu()
+                    .numpy()
+                )
+            views.append(View(camera, rgb, mask))
     return views

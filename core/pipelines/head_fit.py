@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a portrait is inverted: where it starts, how long it takes, what pictures are compared by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..fit.head_camera import NUMBERS, moved_label
+from ..fit.inversion import InversionSettings, Perceptual, Portrait, Show
+from ..fit.picture_distance import pyramid_distance
+from ..jobs import warm
+from ..models.eg3d.encoder import PoseEncoder
+from ..models.lpips.network import Lpips
+from ..progress import Progress
+from ..weights.networks import load_network
+from ..weights.store import installed_models
+from .head_model import OpenModel
+from .live_preview import EVERY_S, LivePreview
+
+STEPS = {"draft": 50, "normal": 110, "high": 300}
+"""Of the latent; half as many tune the generator."""
+SLOW_PARAMETERS = 10_000_000
+"""From so many on a generator takes minutes on a processor: said to the artist."""
+TURNED = (-0.25, 0.25)
+"""Radians of yaw to either side at which the search also begins where no encoder says the latent."""
+
+
+def effort(quality: str, steps: int) -> InversionSettings:
+    """Settings by quality, or by the artist's number of steps."""
+    latent = steps or STEPS[quality]
+    return InversionSettings(latent_steps=latent, tuning_steps=max(latent // 2, 1))
+
+
+def starting_points(opened: OpenModel, portrait: Portrait, crop: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Latents and labels to begin at: the encoder's, else the mean head from three sides.
+
+    Args:
+        opened: the generator.
+        portrait: with the face finder's camera.
+        crop: (1, 3, P, P) -1..1 with its background, in the published crop's framing.
+    """
+    device = opened.device
+    label = portrait.label.to(device)
+    encoder = _own_encoder(opened)
+    if encoder is not None:
+        image = F.interpolate(crop, size=(128, 128), mode="bilinear", antialias=True).clamp(-1, 1) / 2 + 0.5
+        with torch.no_grad():
+            said = encoder(image)
+        told = said.label.clone()
+        told[:, 16:] = label[:, 16:].cpu()
+        return [(said.ws.to(device), label), (said.ws.to(device), told.to(device))]
+    starts = [(opened.mean_ws, label)]
+    pose = next((model for model in installed_models() if model.layout == "eg3d_encoder"), None)
+    if pose is not None and not opened.bare:
+        public = warm.loaded(("eg3d encoder", str(pose.path)), lambda: load_network(pose.path)[1])
+        assert isinstance(public, PoseEncoder)
+        side = public.config.side
+        with torch.no_grad():
+            told = public(F.interpolate(crop, size=(side, side), mode="bilinear", antialias=True)).label
+        return [*starts, (opened.mean_ws, told.to(device))]
+    pivot = opened.network.config.rendering.avg_camera_pivot
+    for turn in TURNED:
+        numbers = torch.zeros(NUMBERS, device=device)
+        numbers[1] = turn
+        starts.append((opened.mean_ws, moved_label(label, numbers, pivot)))
+    return starts
+
+
+def _own_encoder(opened: OpenModel) -> Any:
+    return None
+
+
+def distance(files: Sequence[str]) -> Perceptual:
+    """LPIPS where its weights are given, else our pyramid.
+
+    Raises:
+        InputError, MissingError: those of `models.lpips.network.Lpips.from_files`.
+    """
+    if files:
+        return warm.loaded(("lpips", *files), lambda: Lpips.from_files([Path(file) for file in files]))
+    return pyramid_distance
+
+
+def told_slow(opened: OpenModel, progress: Progress) -> None:
+    """A word where this will take long."""
+    count = sum(parameter.numel() for parameter in opened.network.parameters())
+    if count > SLOW_PARAMETERS and opened.device.type == "cpu":
+        progress.warning("This generator is large: on a processor the fit takes many minutes.")
+
+
+def shower(folder: Path, progress: Progress) -> Show:
+    """Shows a picture (1, 3, P, P) now and then."""
+    preview, due = LivePreview(folder, progress), 0.0
+
+    def show(picture: Tensor) -> None:
+        nonlocal due
+        if time.monotonic() < due:
+            return
+        due = time.monotonic() + EVERY_S
+        preview.show(((picture[0] + 1) / 2).clamp(0, 1).permute(1, 2, 0).float().cpu().numpy())
+
+    return show
+
+
+def on_device(portrait: Portrait, device: torch.device) -> Portrait:
+    """The same portrait there."""
+    return replace(
+        portrait,
+        picture=portrait.picture.to(device),
+        label=portrait.label.to(device),
+        mask=None if portrait.mask is None else portrait.mask.to(device),
+        care=None if portrait.care is None else portrait.care.to(device),
+    )
