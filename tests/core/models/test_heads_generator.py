@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Codes of our head generator, its file, and what a loaded one offers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from maquette.core.errors import InputError
+from maquette.core.models.eg3d.configuration import Eg3dConfig, RenderingConfig, SuperResolutionConfig
+from maquette.core.models.eg3d.generator import Eg3d
+from maquette.core.models.heads.codes import NORMAL, SCALE, STYLES, WIDTH, codes, groups, settle
+from maquette.core.models.heads.generator import HeadGenerator, left_out, load_generator
+from safetensors.torch import save_file
+
+
+def small() -> Eg3d:
+    rendering = RenderingConfig(
+        depth_resolution=8, depth_resolution_importance=4, ray_start=2.2, ray_end=3.2, c_gen_conditioning_zero=True
+    )  # fmt: skip
+    config = Eg3dConfig(
+        z_width=WIDTH, w_width=16, embed_width=4, mapping_widths=(16,), channels=(8, 8, 8), plane_features=8,
+        decoder_hidden=8, neural_resolution=8, plane_axes="xy_xz_zy",
+        superresolution=SuperResolutionConfig(8, (True, True), (8, 4), clamp=None), rendering=rendering,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    network = Eg3d(config)
+    network.backbone.mapping.w_avg.normal_()
+    return network
+
+
+def written(path: Path, network: Eg3d, config: Eg3dConfig | None = None) -> Path:
+    tensors = {k: v.contiguous() for k, v in network.state_dict().items() if not left_out(k)}
+    save_file(tensors, path, {"config": json.dumps((config or network.config).as_json())})
+    return path
+
+
+def test_codes_repeat_and_styles_do_not_mix() -> None:
+    many = codes(11, 400)
+    assert torch.equal(codes(11, 3), many[:3]) and not torch.equal(codes(12, 3), many[:3])
+    torch.testing.assert_close(settle(many), many)
+    normal = many[:, : sum(NORMAL.values())]
+    torch.testing.assert_close(normal.square().mean(1), torch.ones(400))
+    for name, width in STYLES.items():
+        part = many[:, groups()[name]]
+        assert ((part == 0).sum(1) == width - 1).all() and ((part == SCALE).sum(1) == 1).all()
+        shares = (part > 0).float().mean(0)
+        assert (shares > 0.005).all()
+    assert 0.005 < (many[:, groups()["hair"]][:, -1] > 0).float().mean() < 0.08  # bald
+    assert groups()["pack"].stop == WIDTH
+
+
+def test_a_file_holds_the_network_and_its_sizes(tmp_path: Path) -> None:
+    network = small()
+    loaded = load_generator(written(tmp_path / "g.safetensors", network))
+    assert isinstance(loaded, HeadGenerator) and loaded.config == network.config
+    z = loaded.z(5, 2)
+    ws = loaded.ws(z)
+    torch.testing.assert_close(ws, network.mapping(z, torch.zeros(2, 25)))
+    assert ws.shape == (2, network.config.rows, 16)
+    torch.testing.assert_close(loaded.ws(z, 0.0)[:1], loaded.mean_ws)
+    torch.testing.assert_close(loaded.sample(5), loaded.ws(loaded.z(5)))
+    planes = loaded.planes(ws)
+    rgb, opacity, depth = loaded.picture(ws, planes, loaded.frontal.expand(2, -1))
+    assert rgb.shape == (2, 3, 32, 32) and opacity.shape == depth.shape == (2, 1, 8, 8)
+    field = loaded.field(planes[0])
+    points = torch.rand(50, 3) - 0.5
+    raw = network.query(planes[0], points)[0]
+    torch.testing.assert_close(
+        field.geometry(points), torch.nn.functional.softplus(raw - 1), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_wrong_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="are not at"):
+        load_generator(tmp_path / "none.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    with pytest.raises(InputError, match="does not hold"):
+        load_generator(tmp_path / "broken.safetensors")
+    network = small()
+    del network.decoder
+    with pytest.raises(InputError, match="does not hold"):
+        load_generator(written(tmp_path / "part.safetensors", network))

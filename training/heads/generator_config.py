@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sizes of our head generator: EG3D's classes, small enough for one processor core, and grown while it trains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from maquette.core.models.eg3d.configuration import Eg3dConfig, RenderingConfig, SuperResolutionConfig
+from maquette.core.models.eg3d.generator import Eg3d
+from maquette.core.models.heads.codes import WIDTH
+from torch import Tensor, nn
+
+CHANNELS = (128, 128, 96, 64, 40, 24)
+"""At 4, 8 ... 128 texels."""
+
+
+def generator_config(plane_side: int = 64) -> Eg3dConfig:
+    """With planes of 64 or 128 texels; 256 px from a feature picture of 64."""
+    levels = plane_side.bit_length() - 2
+    rendering = RenderingConfig(
+        depth_resolution=32, depth_resolution_importance=24, ray_start=2.2, ray_end=3.2, c_gen_conditioning_zero=True
+    )  # fmt: skip
+    return Eg3dConfig(
+        z_width=WIDTH, w_width=128, embed_width=4, mapping_widths=(256, 256, 128), mapping_rate=0.5,
+        channels=CHANNELS[:levels], plane_features=16, decoder_hidden=32, neural_resolution=64, plane_axes="xy_xz_zy",
+        superresolution=SuperResolutionConfig(64, (True, True), (32, 16), clamp=None), rendering=rendering,
+    )  # fmt: skip
+
+
+def new_generator(config: Eg3dConfig) -> Eg3d:
+    """Untrained; the density starts in the range that it needs."""
+    torch.manual_seed(0)
+    network = Eg3d(config)
+    last = network.decoder.net[2]
+    with torch.no_grad():
+        last.weight[0] *= 15.0  # type: ignore[index, union-attr]
+        last.bias[0] = -20.0  # type: ignore[index, union-attr]
+        for name, module in network.named_modules():
+            if name.endswith("torgb"):
+                module.weight *= 0.5  # type: ignore[operator, union-attr]
+    # Labels do nothing (the camera is not conditioned on), nor does noise.
+    network.backbone.mapping.embed.requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.requires_grad_(False)
+    return network
+
+
+def grown(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Weights of a smaller backbone in a larger one: new blocks start by adding next to nothing to the planes."""
+    own = {name: value.clone() for name, value in network.state_dict().items()}
+    for name, value in own.items():
+        if name in tensors and tensors[name].shape == value.shape:
+            own[name] = tensors[name]
+        elif ".torgb.weight" in name:
+            own[name] = value * 0.1
+    return own
+
+
+def smaller(config: Eg3dConfig) -> Eg3dConfig:
+    """Half the planes' side."""
+    return replace(config, channels=config.channels[:-1])

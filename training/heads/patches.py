@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pieces of pictures of coded heads: 128 px of a picture of 256, each with its camera; drawn while training runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from maquette.core.models.eg3d.cameras import FOCAL, intrinsics, label_of
+from maquette.core.models.heads.codes import codes
+from maquette.core.models.heads.faces import orbit_pose
+from torch import Tensor
+
+from .coded import CodedHeads
+from .drawing import Layer, draw
+from .makehuman import EMPHASIS
+from .pool import Head, make_head
+from .records import View
+
+PICTURE, PATCH = 256, 128
+
+
+@dataclass
+class Patch:
+    """One piece."""
+
+    head: Head
+    label: Tensor
+    """(25,) camera of the piece"""
+    rgba: Tensor
+    """(4, PATCH, PATCH) uint8, straight"""
+
+
+def random_view(rng: np.random.Generator) -> View:
+    """Half as portraits are taken, the rest from anywhere around, closer or farther."""
+    if rng.random() < 0.6:
+        yaw, elevation = rng.normal(0, [22, 10])
+        return View(float(yaw), float(np.clip(elevation, -30, 30)), float(rng.choice([1.0, 1.0, 0.8])))
+    return View(float(rng.uniform(-180, 180)), float(rng.uniform(-30, 45)), float(rng.uniform(0.62, 1.0)))
+
+
+def piece_label(view: View, left: float, top: float, size: float) -> Tensor:
+    """(25,) label of the square piece of a view's picture with its corner at (left, top), in widths of the picture."""
+    k = intrinsics(FOCAL * view.zoom)
+    k[:2] /= size
+    k[0, 2], k[1, 2] = (0.5 - left) / size, (0.5 - top) / size
+    return torch.from_numpy(label_of(orbit_pose(view.yaw, view.elevation), k))
+
+
+def make_patches(source: CodedHeads, seed: int, count: int = 3) -> list[Patch]:
+    """Pieces of one head's pictures."""
+    rng = np.random.default_rng([seed, 3])
+    row = codes(seed)[0].numpy()
+    layers, light, head = source.layers(row), source.light(row), make_head(source, seed)
+    out = []
+    for _ in range(count):
+        view = random_view(rng)
+        # Faces lie around the middle; the rim of the picture is seldom of interest.
+        left, top = np.clip(rng.normal([64, 60], [40, 40]), 0, PICTURE - PATCH).round() / PICTURE
+        rgba = draw_piece(layers, light, view, left, top)
+        out.append(Patch(head, piece_label(view, left, top, PATCH / PICTURE), rgba))
+    return out
+
+
+def draw_piece(layers: list[Layer], light, view: View, left: float, top: float) -> Tensor:  # type: ignore[no-untyped-def]
+    """(4, PATCH, PATCH) uint8."""
+    whole = view.camera(PICTURE)
+    camera = replace(
+        whole, width=PATCH, height=PATCH, cx=whole.cx - left * PICTURE, cy=whole.cy - top * PICTURE
+    )
+    return torch.from_numpy(draw(layers, camera, light, EMPHASIS).rgba).permute(2, 0, 1).contiguous()

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a generator's field should say at points: raw density and colour, from a head's layers without drawing it.
+
+The surface is sampled, each sample knows its normal and its lit colour; a point takes both from the nearest sample. What
+lies between scalp and hair is filled, as are mouth and eye sockets behind what can be seen, so that heads come out whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from maquette.core.models.heads.parser import PARTS
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from .drawing import Layer, Light, lit, vertex_normals
+
+Floats = NDArray[np.float32]
+BACKGROUND, SKIN, HAIR, EYES, BROWS, NOSE, MOUTH, EARS, NECK = range(len(PARTS))
+INNER, SOCKETS = len(PARTS), len(PARTS) + 1
+"""Mouth behind the lips; eye sockets, which bound nothing."""
+SAMPLES, POINTS = 30000, 12000
+DENSER = np.float32([0.5, 1.0, 1.2, 1.0, 4.0, 3.0, 5.0, 2.0, 0.6, 0.5, 0.0])
+"""Samples per area of each part, relative."""
+LEVEL, STEEP, LEAST, MOST = 10.0, 10000.0, -30.0, 300.0
+"""Raw density on the surface, its slope per unit of depth, and its limits."""
+STRAND = 0.008
+"""Half the thickness of hair around its strips."""
+HALF = 0.5
+"""Of the box."""
+EYE, BALL = np.float32([0.083, 0.098, 0.2]), np.float32([0.083, 0.098, 0.17])
+"""About where the left one, and its middle, are."""
+MIDDLE = np.float32([0.0, 0.12, -0.03])
+"""Of a skull; hair is filled towards it."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Surface of a head."""
+
+    points: Floats
+    """(N, 3)"""
+    normals: Floats
+    """(N, 3) unit, outwards"""
+    colours: Floats
+    """(N, 3) lit sRGB"""
+    labels: NDArray[np.uint8]
+    """(N,) parts; cloth is background."""
+
+
+def surface(layers: list[Layer], light: Light, inner: NDArray[np.bool_], rng: np.random.Generator) -> Samples:
+    """Samples of what can be seen; brows are painted on the skin, and what clothes, hair, lids or lips cover is left out.
+
+    Args:
+        inner: (F,) faces of the first layer in the mouth and the eye sockets.
+    """
+    sockets = inner & (layers[0].labels == EYES)
+    labels = np.where(sockets, SOCKETS, np.where(inner, INNER, layers[0].labels)).astype(np.uint8)
+    layers = [replace(layers[0], labels=labels), *layers[1:]]
+    parts = []
+    brows: tuple[Floats, Floats] | None = None
+    for number, layer in enumerate(layers):
+        kind = int(layer.labels[0]) if (layer.labels == layer.labels[0]).all() else -1
+        face, weights, points, normals = scattered(
+            layer, {HAIR: 16000, EYES: 6000, BROWS: 2500, BACKGROUND: 5000}.get(kind, SAMPLES), rng
+        )
+        if not len(face):
+            continue
+        rgba = layer.paint(face, weights, (weights[..., None] * layer.uvs[face]).sum(1)).astype(np.float32)
+        shade = (
+            np.ones(len(face), np.float32)
+            if layer.shade is None
+            else (weights * layer.shade[layer.faces[face]]).sum(1)
+        )
+        if kind in (HAIR, BROWS):  # strips have two sides; the outer one is seen
+            normals *= np.where((normals * (points - MIDDLE)).sum(1) > 0, 1, -1)[:, None].astype(np.float32)
+        if kind == EYES:
+            normals = from_eyes(layer.vertices, points)
+        gloss = np.full(len(face), layer.gloss, np.float32)
+        colour = lit(rgba[:, :3], normals, -normals, shade, gloss, light)
+        if kind == BROWS:
+            brows = points, np.concatenate([colour, rgba[:, 3:]], 1)
+            continue
+        kept = (rgba[:, 3] > 0.5) & ((kind != EYES) | (normals[:, 2] > 0.35))
+        own = np.full(kept.sum(), number == 0)
+        parts.append((points[kept], normals[kept], colour[kept], layer.labels[face][kept], own))
+    points, normals, colours, labels, skin = (np.concatenate(values) for values in zip(*parts, strict=True))
+    if brows is not None:
+        distance, near = cKDTree(brows[0]).query(points, distance_upper_bound=0.012)
+        hit = np.isfinite(distance) & np.isin(labels, (SKIN, NOSE))
+        share = brows[1][near[hit], 3:] * np.clip(2.2 - distance[hit] / 0.0055, 0, 1)[:, None]
+        colours[hit] += share * (brows[1][near[hit], :3] - colours[hit])
+    kept = ~hidden(points, normals, labels, skin)
+    return Samples(
+        *(np.ascontiguousarray(v[kept], np.float32) for v in (points, normals, colours.clip(0, 1))),
+        labels[kept],
+    )
+
+
+def from_eyes(vertices: Floats, points: Floats) -> Floats:
+    """(N, 3) unit directions of points (N, 3) from the middle of their eye, of one or two balls (V, 3)."""
+    out = np.zeros_like(points)
+    for sign in (-1, 1):
+        ball, mine = vertices[vertices[:, 0] * sign > 0], points[:, 0] * sign > 0
+        if len(ball):
+            out[mine] = points[mine] - (ball.min(0) + ball.max(0)) / 2
+    return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9), np.float32)
+
+
+def scattered(
+    layer: Layer, count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
+    """Faces (N,), barycentrics (N, 3), points (N, 3) and unit normals (N, 3) of random places in the box; N = count or 0."""
+    corners = layer.vertices[layer.faces]  # (F, 3, 3)
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    middle = corners.mean(1)
+    inside = (np.abs(middle) < HALF + 0.03).all(1)
+    aside = middle * [-1, 1, 1]
+    apart = np.minimum(*(np.linalg.norm(side - EYE, axis=1) for side in (middle, aside)))
+    dense = DENSER[layer.labels] * (1 + 9 * np.exp(-((apart / 0.055) ** 2)) + (middle[:, 2] > 0.1))
+    cumulative = np.cumsum(np.linalg.norm(normal, axis=1) * inside * dense)
+    if cumulative[-1] <= 0:
+        count = 0
+    face = np.searchsorted(cumulative, rng.random(count) * cumulative[-1]).clip(0, len(cumulative) - 1)
+    u, v = rng.random((2, count), np.float32)
+    over = u + v > 1
+    u, v = np.where(over, 1 - u, u), np.where(over, 1 - v, v)
+    weights = np.stack([1 - u - v, u, v], 1).astype(np.float32)
+    points = (weights[..., None] * corners[face]).sum(1)
+    smooth = (weights[..., None] * vertex_normals(layer.vertices, layer.faces)[layer.faces[face]]).sum(1)
+    smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-9)
+    return face, weights, points, smooth
+
+
+def hidden(
+    points: Floats, normals: Floats, labels: NDArray[np.uint8], skin: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(N,) which samples others cover, seen from outside; `skin` (N,): of the first layer.
+
+    Lids cover eyeballs, lips the mouth, cheeks its walls: a head is star-shaped enough for directions from its middle to tell.
+    """
+    out = np.zeros(len(points), np.bool_)
+    directions, radius = polar(points)
+    body = skin & (labels != INNER)
+    tree, radii = cKDTree(directions[body]), radius[body]
+    for own, gap, most, reach in (
+        (INNER, 0.001, 1, 0.03), (SKIN, 0.006, 4, 0.03), (MOUTH, 0.006, 4, 0.03)
+    ):  # fmt: skip
+        asked = labels == own
+        angle, near = tree.query(directions[asked], 4, distance_upper_bound=reach)
+        beyond = np.where(np.isfinite(angle), np.append(radii, 0.0)[near], 0.0)
+        out[asked] |= (beyond > radius[asked, None] + gap).sum(1) >= most
+        if own == INNER:  # a closed mouth has none
+            out[asked] |= cKDTree(points[body]).query(points[asked])[0] < 0.02
+    eyes = labels == EYES
+    lids = body & (labels == SKIN) & (points[:, 2] > 0.12)
+    apart, near = cKDTree(points[lids, :2]).query(points[eyes, :2], 4, distance_upper_bound=0.005)
+    front = np.where(np.isfinite(apart), np.append(points[lids, 2], -1.0)[near], -1.0)
+    out[eyes] |= (front > points[eyes, 2:] + 0.002).sum(1) >= 2
+    for side in (-1, 1):  # the inside of lids looks at the ball
+        offset = points - BALL * np.float32([side, 1, 1])
+        out |= (
+            skin
+            & (labels == SKIN)
+            & (np.linalg.norm(offset, axis=1) < 0.075)
+            & ((normals * offset).sum(1) < 0.004)
+        )
+    out |= (labels == MOUTH) & (normals[:, 2] < -0.2)
+    cloth = (labels == BACKGROUND) & ~skin
+    if cloth.any():
+        distance = cKDTree(points[cloth]).query(points, distance_upper_bound=0.02)[0]
+        out |= np.isfinite(distance) & skin & np.isin(labels, (SKIN, NECK))
+    hair = (labels == HAIR) & ~skin
+    if hair.any():
+        out |= skin & beneath(points, points[hair], 0.002)
+    return out
+
+
+def polar(points: Floats) -> tuple[Floats, Floats]:
+    """Unit directions (N, 3) and distances (N,) from the middle of the skull."""
+    offset = points - MIDDLE
+    radius = np.linalg.norm(offset, axis=1) + 1e-6
+    return offset / radius[:, None], radius
+
+
+def beneath(points: Floats, hair: Floats, gap: float) -> NDArray[np.bool_]:
+    """(P,) whether hair (H, 3) lies beyond a point, seen from the middle of the skull, and not far from it."""
+    directions, radius = polar(hair)
+    towards, own = polar(points)
+    angle, near = cKDTree(directions).query(towards, 4, distance_upper_bound=0.03)
+    beyond = np.append(radius, 0.0)[near]
+    beyond = np.where(np.isfinite(angle), beyond, 0.0).max(1)
+    return np.asarray((beyond > own + gap) & (beyond < own + 0.13))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the field should say at points of one head."""
+
+    points: Floats
+    """(P, 3)"""
+    density: Floats
+    """(P,) raw"""
+    colours: Floats
+    """(P, 3) sRGB"""
+    coloured: Floats
+    """(P,) weight of the colour"""
+
+
+def targets(samples: Samples, rng: np.random.Generator, count: int = POINTS) -> Targets:
+    """Half the points next to the surface, a quarter a little off it, a quarter anywhere in and around the box."""
+    near, off = count * 5 // 8, count // 8
+    choice = rng.integers(len(samples.points), size=near + off)
+    step = np.concatenate([rng.normal(0, 0.006, near), rng.normal(0, 0.035, off)]).astype(np.float32)
+    side = rng.normal(0, 0.003, (near + off, 3)).astype(np.float32)
+    points = samples.points[choice] + samples.normals[choice] * step[:, None] + side
+    free = rng.uniform(-HALF - 0.04, HALF + 0.04, (count - len(points), 3)).astype(np.float32)
+    points = np.concatenate([points, free])
+    return Targets(points, *answers(samples, points))
+
+
+def answers(samples: Samples, points: Floats) -> tuple[Floats, Floats, Floats]:
+    """Raw density (P,), colour (P, 3) and the colour's weight (P,) at points (P, 3)."""
+    distance, nearest = cKDTree(samples.points).query(points)
+    label = samples.labels[nearest]
+    signed = ((points - samples.points[nearest]) * samples.normals[nearest]).sum(1)
+    # Far from any sample the plane through it says little: the distance does.
+    signed = np.where(distance > 0.03, np.sign(signed) * distance, signed)
+    signed = np.where(label == HAIR, distance - STRAND, signed)
+    strips = samples.points[samples.labels == HAIR]
+    if len(strips) > 2000:  # what lies between hair and scalp is filled
+        under = beneath(points, strips, 0.004)
+        signed = np.where(under, -np.maximum(np.abs(signed), 0.01), signed)
+    signed = np.where((np.abs(points) > HALF - 0.004).any(1), 0.1, signed)
+    density = (LEVEL - STEEP * signed).clip(LEAST, MOST)
+    coloured = np.exp(-((distance / 0.025) ** 2)) + 0.01
+    return density.astype(np.float32), samples.colours[nearest], coloured.astype(np.float32)

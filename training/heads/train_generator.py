@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Train the head generator in space: `python -m training.heads.train_generator --packs FOLDER --out FOLDER --steps N`.
+
+A step asks the planes of a few heads at points whose density and colour are known (`surface`), which costs a tenth of
+rendering. A checkpoint every two minutes; the same command goes on from it. `--side 128` grows the planes of a checkpoint of
+64. `train_pictures` then teaches the pictures. `log.jsonl` holds the losses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from maquette.core.models.eg3d.configuration import Eg3dConfig
+from maquette.core.models.eg3d.generator import Eg3d
+from torch import Tensor
+
+from .coded import CodedHeads
+from .generator_config import generator_config, grown, new_generator
+from .pool import Pool
+from .surface import LEAST, LEVEL, MOST
+
+SOFT = 20.0
+"""Of raw density: differences of this size next to the surface count in full, far from it by their logarithm."""
+WARMUP, EVERY, AVERAGE = 50, 25, 0.998
+
+
+class Run:
+    """Network, its average, optimiser, and where they are."""
+
+    def __init__(self, config: Eg3dConfig, rate: float) -> None:
+        self.model = new_generator(config)
+        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.rate, self.step, self.cpu_seconds, self.heads = rate, 0, 0.0, 0
+        self.optimiser = self._optimiser()
+
+    def _optimiser(self) -> torch.optim.Adam:
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        return torch.optim.Adam(trained, lr=self.rate, betas=(0.9, 0.99), eps=1e-8)
+
+    def apply(self, loss: Tensor, fall: float) -> None:
+        """One step down a loss; `fall`: factor of the rate."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate * fall * min(1.0, (self.step + 1) / WARMUP)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], 5.0)
+        self.optimiser.step()
+        self.step += 1
+        share = min(AVERAGE, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                self.average[name].lerp_(value, 1 - share)
+
+    def save(self, path: Path) -> None:
+        state = {
+            "config": self.model.config.as_json(), "model": self.model.state_dict(), "average": self.average,
+            "optimiser": self.optimiser.state_dict(), "step": self.step, "cpu_seconds": self.cpu_seconds, "heads": self.heads,
+        }  # fmt: skip
+        torch.save(state, path.with_suffix(".unfinished"))
+        os.replace(path.with_suffix(".unfinished"), path)
+
+    def load(self, path: Path) -> None:
+        """Goes on; into larger planes with a fresh optimiser."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        same = len(state["config"]["channels"]) == len(self.model.config.channels)
+        self.model.load_state_dict(grown(state["model"], self.model))
+        self.average = grown(state["average"], self.model)
+        self.model.hold_channels_last()
+        self.optimiser = self._optimiser()
+        if same:
+            self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.cpu_seconds, self.heads = state["step"], state["cpu_seconds"], state["heads"]
+
+
+def said_at(model: Eg3d, codes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Raw density (B, P) and colour (B, P, 3) of codes (B, WIDTH) at points (B, P, 3)."""
+    label = torch.zeros(len(codes), model.config.label_width)
+    planes = model.planes(model.mapping(codes, label), noise="none")
+    found = [model.query(item, at) for item, at in zip(planes, points, strict=True)]
+    return torch.stack([sigma for sigma, _ in found]), torch.stack([rgb[:, :3] for _, rgb in found])
+
+
+def losses(density: Tensor, colour: Tensor, said: Tensor) -> dict[str, Tensor]:
+    """What is said (B, P, 5) against the network's; beyond either limit of the density all is well."""
+    wanted, weight = said[..., 0], said[..., 4]
+    density = torch.where(wanted <= LEAST + 0.5, density.clamp(min=LEAST), density)
+    density = torch.where(wanted >= MOST - 0.5, density.clamp(max=MOST), density)
+    squash = lambda raw: torch.asinh((raw - LEVEL) / SOFT)  # noqa: E731
+    shape = (squash(density) - squash(wanted)).abs().mean()
+    paint = ((colour - said[..., 1:4]).abs().mean(-1) * weight).sum() / weight.sum()
+    return {"shape": shape, "paint": paint}
+
+
+def train(run: Run, source: CodedHeads, out: Path, options: argparse.Namespace) -> None:
+    """Until the last step."""
+    pool = Pool(source, run.heads, options.pool)
+    saved, recent, first = time.monotonic(), [], run.step
+    while run.step < options.steps:
+        start = time.process_time()
+        rng = np.random.default_rng([2, run.step])
+        fresh = 8 if not pool.heads else int(run.step % options.fresh == 0)
+        pool.grow(fresh)
+        codes, points, said = pool.batch(options.batch, options.points, rng)
+        made = time.process_time()
+        parts = losses(*said_at(run.model, codes, points), said)
+        fall = min(1.0, (options.steps - run.step) / max(options.fall, 1))
+        run.apply(parts["shape"] + 4.0 * parts["paint"], fall)
+        run.heads = pool.next
+        end = time.process_time()
+        run.cpu_seconds += end - start
+        recent.append(
+            {name: float(v.detach()) for name, v in parts.items()}
+            | {"made_s": made - start, "step_s": end - made}
+        )
+        if run.step % EVERY == 0 or run.step == options.steps:
+            line: dict[str, Any] = {"phase": "space", "side": run.model.config.plane_side, "step": run.step}
+            line |= {"cpu_s": round(run.cpu_seconds), "heads": run.heads}
+            line |= {key: round(float(np.mean([r[key] for r in recent])), 4) for key in recent[0]}
+            recent.clear()
+            with (out / "log.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        if (
+            run.step == options.steps
+            or time.monotonic() - saved > options.save_every
+            or run.step == first + 20
+        ):
+            run.save(out / "checkpoint.pt")
+            saved = time.monotonic()
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--packs", type=Path, required=True, help="folder training_packs")
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--side", type=int, default=64, choices=(64, 128), help="texels of a plane's side")
+    arguments.add_argument("--steps", type=int, default=4000)
+    arguments.add_argument("--fall", type=int, default=500, help="steps over which the rate falls to zero")
+    arguments.add_argument("--rate", type=float, default=2.5e-3)
+    arguments.add_argument("--batch", type=int, default=6)
+    arguments.add_argument("--points", type=int, default=3072)
+    arguments.add_argument("--pool", type=int, default=320)
+    arguments.add_argument("--fresh", type=int, default=2, help="a new head every so many steps")
+    arguments.add_argument("--save-every", type=float, default=120)
+    options = arguments.parse_args()
+    torch.set_num_threads(1)
+    options.out.mkdir(parents=True, exist_ok=True)
+    run = Run(generator_config(options.side), options.rate)
+    if (options.out / "checkpoint.pt").exists():
+        run.load(options.out / "checkpoint.pt")
+    train(run, CodedHeads(options.packs), options.out, options)
+
+
+if __name__ == "__main__":
+    main()
