@@ -11,11 +11,15 @@ def _modules() -> list[ModuleType]:
     from . import (
         align_camera,
         animated_camera,
+        blend_heads,
         cancel_job,
         candidates,
         check_engine,
         compare,
         estimate_poses,
+        generate_head,
+        head_from_photo,
+        head_options,
         image_to_mesh,
         import_result,
         mark_as_asset,
@@ -35,9 +39,13 @@ def _modules() -> list[ModuleType]:
     )
 
     return [
+        head_options,
         photos,
         image_to_mesh,
         candidates,
+        generate_head,
+        head_from_photo,
+        blend_heads,
         estimate_poses,
         align_camera,
         animated_camera,
@@ -65,12 +73,13 @@ def register() -> None:
     """Settings first: operators read them."""
     import bpy
 
-    from . import commands, jobs, keymap, seen_overlay, settings, viewport_render
+    from . import commands, head_options, jobs, keymap, seen_overlay, settings, viewport_render
 
     settings.register()
     for module in _modules():
         for kind in module.CLASSES:
             bpy.utils.register_class(kind)
+    head_options.register()
     jobs.register()
     seen_overlay.register()
     viewport_render.register()
@@ -82,13 +91,14 @@ def unregister() -> None:
     """The reverse; running jobs are stopped first."""
     import bpy
 
-    from . import commands, jobs, keymap, seen_overlay, settings, viewport_render
+    from . import commands, head_options, jobs, keymap, seen_overlay, settings, viewport_render
 
     commands.unregister()
     keymap.unregister()
     viewport_render.unregister()
     seen_overlay.unregister()
     jobs.unregister()
+    head_options.unregister()
     for module in reversed(_modules()):
         for kind in reversed(module.CLASSES):
             bpy.utils.unregister_class(kind)

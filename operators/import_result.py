@@ -12,7 +12,7 @@ from bpy.props import BoolProperty, StringProperty
 from ..core.errors import InputError, MaquetteError
 from ..core.jobs.request import Request
 from ..core.results import Result, read_result
-from . import align_camera, animated_camera, candidates, jobs, re_bake
+from . import align_camera, animated_camera, candidates, generate_head, jobs, re_bake
 from .compat import as_point_cloud
 from .photos import note_outcome
 from .presentation import hide_meshes, present
@@ -64,6 +64,8 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
             result = read_result(folder)
             if result.method == "candidates":
                 return self._take_candidates(context.scene, folder, result)
+            if result.method == "head_gallery":
+                return self._take_gallery(context.scene, folder, result)
             if result.method == "align":
                 return self._take_alignment(context.scene, folder, result)
             if self._take_texture(context.scene, folder, result):
@@ -95,6 +97,13 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
         if self.job:
             jobs.forget(self.job)
         self.report({"INFO"}, f"{count} candidates")
+        return {"FINISHED"}
+
+    def _take_gallery(self, scene: bpy.types.Scene, folder: Path, result: Result) -> Outcome:
+        count = generate_head.take_in(scene, folder, result)
+        if self.job:
+            jobs.forget(self.job)
+        self.report({"INFO"}, f"{count} heads")
         return {"FINISHED"}
 
     def _take_alignment(self, scene: bpy.types.Scene, folder: Path, result: Result) -> Outcome:

@@ -73,7 +73,7 @@ class MAQUETTE_OT_edit_mask(bpy.types.Operator):
                 options.masks = str(jobs.new_result_folder(MASKS))
         except MaquetteError as error:
             return refuse(self, error)
-        _show(context, image)
+        show_for_painting(context, image)
         # The artist's brushes are left as they are: from 4.3 on they belong to a library.
         self.report({"INFO"}, "Paint with a brush that erases alpha, or with the blend mode Add Alpha")
         return {"FINISHED"}
@@ -161,7 +161,7 @@ def _fill(image: Any, pixels: NDArray[np.float32]) -> None:
     image.update()
 
 
-def _show(context: bpy.types.Context, image: bpy.types.Image) -> None:
+def show_for_painting(context: bpy.types.Context, image: bpy.types.Image) -> None:
     """In an Image Editor that is open, else in a new window, ready to paint."""
     if bpy.app.background:
         return

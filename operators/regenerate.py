@@ -14,6 +14,7 @@ from ..core.jobs.request import Request
 from ..core.settings import MeshSettings
 from . import engine, jobs
 from .cameras import cameras_of
+from .head_options import METHODS
 from .reports import refuse
 from .settings import camera_info, result_info
 from .versions import is_version
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class MAQUETTE_OT_regenerate(bpy.types.Operator):
-    """Make this result again from its photos with its stored settings and seed; the old mesh is hidden"""
+    """Make this result again from what it was made of, with its stored settings and seed; the old mesh is hidden"""
 
     bl_idname = "maquette.regenerate"
     bl_label = "Regenerate"
@@ -48,17 +49,39 @@ class MAQUETTE_OT_regenerate(bpy.types.Operator):
         info = result_info(root)
         title = root.name.removesuffix(" Root")
         try:
-            photos = photos_of(root)
-            settings = stored_settings(info)
-            request = Request(
-                "mesh",
-                tuple(str(path) for path in photos),
-                settings.as_json(),
-                out=str(jobs.new_result_folder(title)),
-            )
+            if info.method in METHODS:
+                inputs, chosen = head_inputs(root), json.loads(info.settings)
+                request = Request(info.method, inputs, chosen, out=str(jobs.new_result_folder(title)))
+            else:
+                inputs = tuple(str(path) for path in photos_of(root))
+                chosen = stored_settings(info).as_json()
+                request = Request("mesh", inputs, chosen, out=str(jobs.new_result_folder(title)))
         except MaquetteError as error:
             return refuse(self, error)
         return jobs.start(self, context.scene, request, title, replaces=info.folder)
+
+
+def head_inputs(root: bpy.types.Object) -> tuple[str, ...]:
+    """What a head was made of: nothing but its settings, its photo, or both heads or photos of a blend.
+
+    Raises:
+        InputError: PHOTOS_GONE.
+    """
+    info = result_info(root)
+    if info.method == "head_sample":
+        return ()
+    if info.method == "head_invert":
+        return tuple(str(path) for path in photos_of(root))
+    metrics = json.loads(info.metrics or "{}")
+    paths = tuple(str(metrics.get(name, "")) for name in ("original", "reference"))
+    gone = next((path for path in paths if not Path(path).exists()), None)
+    if gone is not None:
+        raise InputError(
+            "PHOTOS_GONE",
+            f"{gone or root.name} is not there any more.",
+            "Put the heads and photos back where they lay, or blend anew.",
+        )
+    return paths
 
 
 def photos_of(root: bpy.types.Object) -> list[Path]:

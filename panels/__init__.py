@@ -8,9 +8,9 @@ from types import ModuleType
 
 def _modules() -> list[ModuleType]:
     """In the order of the sidebar."""
-    from . import cameras, drop, engine, images, models, progress, result
+    from . import cameras, drop, engine, heads, images, models, progress, result
 
-    return [images, progress, cameras, result, engine, models, drop]
+    return [images, progress, cameras, result, heads, engine, models, drop]
 
 
 def register() -> None:

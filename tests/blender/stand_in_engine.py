@@ -111,6 +111,49 @@ def align(request, folder, progress):
     return result
 
 
+def head_sample(request, folder, progress):
+    """The prepared result as a head; or a gallery, one picture a seed."""
+    from maquette.core import results
+    from PIL import Image
+
+    if request.settings["gallery"]:
+        rows = []
+        for seed in range(request.settings["seed"], request.settings["seed"] + request.settings["gallery"]):
+            Image.new("RGB", (6, 3), (90, 60, 30)).save(folder / f"seed_{seed}.png")
+            rows.append({"seed": seed, "preview": f"seed_{seed}.png"})
+        result = results.Result("Heads", "head_gallery")
+        result.metrics = {"gallery": rows, "truncation": request.settings["truncation"], "model": ""}
+        return result
+    return head(request, folder, progress)
+
+
+def head(request, folder, progress):
+    """The prepared result with the latent's file, and the pictures that a blend leaves."""
+    from maquette.core import results
+    from PIL import Image
+
+    prepared = Path(os.environ["MAQUETTE_TEST_RESULT"])
+    shutil.copytree(prepared, folder, dirs_exist_ok=True)
+    (folder / "head.safetensors").write_bytes(b"")
+    for name in ("picture", "before", "after"):
+        Image.new("RGB", (8, 8), (90, 60, 30)).save(folder / f"{name}.png")
+    result = results.read_result(prepared)
+    result.method, result.settings = request.verb, request.settings
+    for camera in result.cameras[:1]:
+        camera.photo_path = request.inputs[0] if request.inputs else ""
+    del result.cameras[1:]
+    result.failed = {}
+    if request.verb != "head_sample":
+        result.metrics |= {"compared_by": "colours and gradients at five scales", "head_psnr": 27.5}
+    if request.verb == "head_blend":
+        result.metrics |= {
+            "original": request.inputs[0],
+            "reference": request.inputs[1],
+            "outside_psnr": 31.5,
+        }
+    return result
+
+
 VERBS = {
     "mesh": mesh,
     "extract": extract,
@@ -118,6 +161,9 @@ VERBS = {
     "candidates": candidates,
     "poses": poses,
     "align": align,
+    "head_sample": head_sample,
+    "head_invert": head,
+    "head_blend": head,
 }
 
 if __name__ == "__main__":

@@ -105,12 +105,13 @@ def test_what_changes_data_can_be_undone(addon):
     steps = {"BLOCKING", "INTERNAL", "GRAB_CURSOR"}
     at_once = {
         "add_photos", "remove_photo", "import_result", "view_through_photo", "edit_mask", "add_region_box", "remesh",
-        "compare", "check_mesh", "mark_as_asset", "clear_candidates", "use_model",
+        "compare", "check_mesh", "mark_as_asset", "clear_candidates", "use_model", "clear_gallery", "paint_region",
     }  # fmt: skip
     jobs = {
         "image_to_mesh", "re_extract", "re_bake", "regenerate", "candidates", "use_candidate", "estimate_poses",
         "align_camera", "set_up_engine", "check_engine", "download_model", "add_model", "remove_model", "save_result",
-        "cancel_job", "dismiss_job", "stop_download", "look_for_engine",
+        "cancel_job", "dismiss_job", "stop_download", "look_for_engine", "generate_head", "head_gallery", "use_head",
+        "mix_heads", "head_from_photo", "blend_heads",
     }  # fmt: skip
     for name in at_once | jobs:
         kind = getattr(bpy.types, f"MAQUETTE_OT_{name}")

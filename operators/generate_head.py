@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Generate Head: from a seed, from the gallery, or on the way between two heads of the scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bpy
+from bpy.props import IntProperty
+
+from ..core.errors import InputError, MaquetteError
+from ..core.head_settings import SampleSettings
+from ..core.jobs.request import Request
+from ..core.results import Result
+from . import engine, jobs
+from .head_options import CODE, head_folder, head_options, is_head
+from .meshes import pack_image
+from .reports import refuse
+from .settings import scene_state
+
+if TYPE_CHECKING:
+    from .reports import Outcome
+
+
+class MAQUETTE_OT_generate_head(bpy.types.Operator):
+    """Make a head that never was, out of the seed, as a textured mesh"""
+
+    bl_idname = "maquette.generate_head"
+    bl_label = "Generate Head"
+    bl_options = {"REGISTER"}  # the import that follows is the undo step
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """The engine has to be there."""
+        return engine.is_ready(cls)
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        """Start the job; without a window also wait for it and import what it made."""
+        options = head_options(context.scene)
+        chosen = {"seed": options.seed, "truncation": options.truncation}
+        return _start(self, context, chosen, f"Head {options.seed}")
+
+
+class MAQUETTE_OT_head_gallery(bpy.types.Operator):
+    """Show quickly what the next seeds would make, before a head is made in full"""
+
+    bl_idname = "maquette.head_gallery"
+    bl_label = "Gallery"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """The engine has to be there."""
+        return engine.is_ready(cls)
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        """Start the job; without a window also wait for it and take in what it made."""
+        options = head_options(context.scene)
+        chosen = {"seed": options.seed, "truncation": options.truncation, "gallery": options.count}
+        return _start(self, context, chosen, "Heads")
+
+
+class MAQUETTE_OT_use_head(bpy.types.Operator):
+    """Make this head of the gallery in full"""
+
+    bl_idname = "maquette.use_head"
+    bl_label = "Make This One"
+    bl_options = {"REGISTER"}
+
+    index: IntProperty(name="Head", description="Row of the gallery", min=0, options={"SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """The engine has to be there."""
+        return engine.is_ready(cls)
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        """Seed and variety are set as if the artist had chosen them."""
+        options = head_options(context.scene)
+        if self.index >= len(options.gallery):
+            self.report({"ERROR"}, "There is no such head. Make a gallery first.")
+            return {"CANCELLED"}
+        row = options.gallery[self.index]
+        options.seed, options.truncation, options.model = row.seed, row.truncation, row.model
+        chosen = {"seed": row.seed, "truncation": row.truncation}
+        return _start(self, context, chosen, f"Head {row.seed}")
+
+
+class MAQUETTE_OT_clear_gallery(bpy.types.Operator):
+    """Forget the heads of the gallery; their pictures go too"""
+
+    bl_idname = "maquette.clear_gallery"
+    bl_label = "Clear Gallery"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        """The pictures are ours alone."""
+        clear(context.scene)
+        return {"FINISHED"}
+
+
+class MAQUETTE_OT_mix_heads(bpy.types.Operator):
+    """Make a head between the chosen one and another head of the scene"""
+
+    bl_idname = "maquette.mix_heads"
+    bl_label = "Mix Heads"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Two heads have to be chosen: the active object and the one to mix with."""
+        active, other = context.active_object, head_options(context.scene).mix_with
+        if active is None or not is_head(active):
+            cls.poll_message_set("Select a head that Maquette made")
+            return False
+        if other is None:
+            cls.poll_message_set("Choose a head to mix with")
+            return False
+        if other == active:
+            cls.poll_message_set("Choose another head to mix with than the selected one")
+            return False
+        return engine.is_ready(cls)
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        """Start the job; without a window also wait for it and import what it made."""
+        options, active = head_options(context.scene), context.active_object
+        try:
+            first, second = (stored_head(item) for item in (active, options.mix_with))
+        except MaquetteError as error:
+            return refuse(self, error)
+        chosen = {"begin": str(first), "interpolate": str(second), "share": options.share}
+        return _start(self, context, chosen, f"{active.name} to {options.mix_with.name}")
+
+
+def stored_head(item: bpy.types.Object) -> Path:
+    """The folder of a head with its latent.
+
+    Raises:
+        InputError: HEAD_GONE.
+    """
+    folder = head_folder(item)
+    if not (folder / CODE).is_file():
+        raise InputError(
+            "HEAD_GONE",
+            f"The result of {item.name} is not at {folder} any more.",
+            "Put its folder back, or make the head anew.",
+        )
+    return folder
+
+
+def shared_settings(scene: bpy.types.Scene) -> dict[str, Any]:
+    """What heads take from the settings of meshes."""
+    mesh, options = scene_state(scene).mesh, head_options(scene)
+    return {
+        "model": bpy.path.abspath(options.model) if options.model.startswith("//") else options.model,
+        "quality": mesh.quality,
+        "device": mesh.device,
+        "texture_size": mesh.texture_size,
+        "face_budget": mesh.face_budget,
+        "resolution": mesh.resolution,
+    }
+
+
+def _start(operator: Any, context: bpy.types.Context, chosen: dict[str, Any], title: str) -> Outcome:
+    try:
+        settings = SampleSettings.from_json(shared_settings(context.scene) | chosen).as_json()
+        request = Request("head_sample", (), settings, out=str(jobs.new_result_folder(title)))
+    except MaquetteError as error:
+        return refuse(operator, error)
+    return jobs.start(operator, context.scene, request, title)
+
+
+def clear(scene: bpy.types.Scene) -> None:
+    """Empty the gallery and remove its pictures."""
+    options = head_options(scene)
+    bpy.data.batch_remove([item.image for item in options.gallery if item.image is not None])
+    options.gallery.clear()
+
+
+def take_in(scene: bpy.types.Scene, folder: Path, result: Result) -> int:
+    """A finished job's gallery in place of the earlier one; returns how many heads it shows.
+
+    Raises:
+        InputError: RESULT_UNREADABLE; the earlier one stays then.
+    """
+    rows = result.metrics["gallery"]
+    images: list[bpy.types.Image] = []
+    try:
+        for row in rows:
+            images.append(bpy.data.images.new(f"Head {row['seed']}", 1, 1))
+            pack_image(images[-1], folder / row["preview"])
+    except InputError:
+        bpy.data.batch_remove(images)
+        raise
+    clear(scene)
+    for row, image in zip(rows, images, strict=True):
+        item = head_options(scene).gallery.add()
+        item.seed, item.truncation, item.image = row["seed"], result.metrics["truncation"], image
+        item.model = result.metrics["model"]
+    return len(rows)
+
+
+CLASSES = (
+    MAQUETTE_OT_generate_head,
+    MAQUETTE_OT_head_gallery,
+    MAQUETTE_OT_use_head,
+    MAQUETTE_OT_clear_gallery,
+    MAQUETTE_OT_mix_heads,
+)
