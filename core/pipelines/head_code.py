@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..fit.inversion import Portrait
 from ..models.eg3d.generator import Eg3d
-from .head_model import OpenModel, fingerprint
+from .head_model import BUNDLED, OpenModel, fingerprint
 
 FILE = "head.safetensors"
 DELTA, PORTRAIT = "delta.", "portrait."
@@ -117,7 +117,7 @@ def code_of(
 ) -> HeadCode:
     """The code of a head that was just made."""
     model, network = opened.model, opened.network
-    asked = model.name if model.own else str(model.path)
+    asked = model.name if model.path == BUNDLED else str(model.path)
     delta = {} if tuned is None or tuned is network else difference(tuned, network)
     kept = {} if portrait is None else _packed(portrait)
     return HeadCode(ws.detach().cpu(), label.detach().cpu(), asked, fingerprint(network), delta, kept)

@@ -7,10 +7,11 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import InputError, MissingError
@@ -19,15 +20,12 @@ from ..models.eg3d.cameras import frontal_label
 from ..models.eg3d.generator import BORDER, LEVEL, Eg3d
 from ..models.eg3d.head_field import HeadField
 from ..models.heads.faces import WEIGHTS as PARSER_WEIGHTS
+from ..models.heads.generator import WEIGHTS, HeadGenerator, load_generator
 from ..models.heads.parser import HeadParser
 from ..weights.networks import load_network
 from ..weights.store import find_installed, identify, installed_models
 
-if TYPE_CHECKING:
-    from ..models.heads.generator import HeadGenerator
-
-BUNDLED = Path(__file__).parents[1] / "weights" / "heads" / "generator.safetensors"
-BUNDLED_NAME = "heads"
+BUNDLED, BUNDLED_NAME = WEIGHTS, "heads"
 LAYOUT = "eg3d"
 
 
@@ -87,7 +85,7 @@ class HeadModel:
     name: str
     path: Path
     own: bool = False
-    """The bundled one."""
+    """The bundled one, or another of our training."""
     card: dict[str, Any] = field(default_factory=dict)
     """For the result: name, licence, source."""
 
@@ -105,8 +103,6 @@ class HeadModel:
 
     def _load(self, device: torch.device) -> OpenModel:
         if self.own:
-            from ..models.heads.generator import load_generator
-
             ours = load_generator(self.path)
             ours.network.to(device)
             return OpenModel(self, ours.network, ours.level, ours.border, ours)
@@ -137,11 +133,24 @@ def find_head_model(name: str = "") -> HeadModel:
         return _bundled()
     if Path(name).is_file():
         path = Path(name)
-        return _fit(HeadModel(path.stem, path, path == BUNDLED, {"name": path.name}), identify(path))
+        if is_ours(path):
+            return HeadModel(path.stem, path, True, {"name": path.name})
+        return _fit(HeadModel(path.stem, path, False, {"name": path.name}), identify(path))
     model = find_installed(name)
     wanted = ("title", "licence", "commercial", "source")
     about: dict[str, Any] = {"name": model.name, **{k: v for k, v in model.card.items() if k in wanted}}
     return _fit(HeadModel(model.name, model.path, False, about), model.layout)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file was written by `training/heads`: its metadata hold our configuration under a name of our own."""
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            return "plane_axes" in (file.metadata() or {}).get("config", "")
+    except (OSError, SafetensorError):
+        return False
 
 
 def head_parser() -> HeadParser:
