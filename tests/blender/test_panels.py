@@ -59,10 +59,17 @@ def test_order_and_place(module):
     assert [name for name in seen if name in tops] == tops
 
 
-def test_an_empty_scene(panels, scene):
+def test_an_empty_scene(panels, scene, module, monkeypatch, tmp_path):
     drawn = panels()
     assert "result" not in drawn and "progress" not in drawn
+    engine = module("operators.engine")
+    if engine.engine_status().python is None:
+        assert ("maquette.set_up_engine", "Set Up Engine") in drawn["images"].buttons
+    there = module("core.jobs.environment").EngineStatus(tmp_path / "python", "private")
+    monkeypatch.setattr(engine, "_status", there)
+    drawn = panels()
     assert "Drop photos on the viewport, or press" in " ".join(drawn["images"].texts)
+    assert ("maquette.set_up_engine", "Set Up Engine") not in drawn["images"].buttons
     assert "quality" in drawn["images"].notes.props
     assert ("maquette.image_to_mesh", "Image to Mesh") in drawn["images"].buttons
     scene.collection.objects.link(bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera")))

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import traceback
+import types
 from pathlib import Path
 
 import bpy
@@ -23,6 +24,10 @@ STAND_IN = FOLDER / "stand_in_engine.py"
 HELD_MS: dict[str, float] = {}
 """What of ours ran in Blender's main thread -> milliseconds of its longest call."""
 _inner: dict[str, float] = {}
+MARK: dict[str, object] = {}
+"""Which button is marked: its panel, and (operator, how many of it stand before this one)."""
+ALL_CLASSES: dict[str, tuple] = {}
+"""Module of panels -> its classes, while `show_only` hides some."""
 PACKAGE = "bl_ext.user_default.maquette"
 
 
@@ -58,7 +63,7 @@ def timed_drawing(draw):
     """Blender counts a method's arguments, so they have to be written out."""
 
     def call(self, context):
-        draw(self, context)
+        draw(Marked(self, {"panel": type(self).__name__}) if MARK else self, context)
 
     return call
 
@@ -93,6 +98,69 @@ def choose_tab():
         return 0.5
     region.tag_redraw()
     return None
+
+
+def show_only(*names):
+    """Of our panels only these, open and each at the top level, so that all of their buttons are in sight."""
+    for part in module("panels")._modules():
+        there = ALL_CLASSES.setdefault(part.__name__, part.CLASSES)
+        for kind in reversed(part.CLASSES):
+            if issubclass(kind, bpy.types.Panel):
+                bpy.utils.unregister_class(kind)
+        part.CLASSES = tuple(
+            k
+            for k in there
+            if not issubclass(k, bpy.types.Panel) or k.__name__.removeprefix("MAQUETTE_PT_") in names
+        )
+        for kind in part.CLASSES:
+            if issubclass(kind, bpy.types.Panel):
+                if "bl_parent_id" in vars(kind):
+                    del kind.bl_parent_id
+                kind.bl_options, kind.bl_idname = set(), f"{kind.__name__}_open"
+                bpy.utils.register_class(kind)
+    bpy.app.timers.register(choose_tab, first_interval=0.5)  # it fell to another tab meanwhile
+
+
+class Marked:
+    """A panel or a layout of its; one button is drawn in the colour of alerts, so that a screenshot tells where it lies."""
+
+    def __init__(self, real, counts):
+        self.__dict__.update(real=real, counts=counts)
+
+    def __getattr__(self, name):
+        if name == "operator":
+            return self._operator
+        found = getattr(type(self.real), name, None)
+        if isinstance(found, types.FunctionType):  # a method of the panel itself: goes on being marked
+            return types.MethodType(found, self)
+        found = getattr(self.real, name)
+        if isinstance(found, bpy.types.UILayout):
+            return Marked(found, self.counts)
+        if callable(found):
+            return lambda *arguments, **options: self._wrapped(found(*arguments, **options))
+        return found
+
+    def __setattr__(self, name, value):
+        setattr(self.real, name, value)
+
+    def _wrapped(self, made):
+        if isinstance(made, tuple):  # header and body of a folding part
+            return tuple(self._wrapped(part) for part in made)
+        return Marked(made, self.counts) if isinstance(made, bpy.types.UILayout) else made
+
+    def _operator(self, idname, **options):
+        number = self.counts[idname] = self.counts.get(idname, -1) + 1
+        layout = self.real
+        if (idname, number) == MARK.get("button") and self.counts["panel"] == MARK["panel"]:
+            layout = self.real.row(align=True)
+            layout.alert = True
+        return layout.operator(idname, **options)
+
+
+def mark(panel="", name="", number=0):
+    """Of one panel the button of an operator, the first or a later one; nothing any more where no panel is named."""
+    MARK.update(panel=f"MAQUETTE_PT_{panel}", button=(f"maquette.{name}", number))
+    module("operators.jobs").redraw()
 
 
 def peak_bytes():
@@ -154,7 +222,8 @@ def obey():
         region = next(r for r in area.regions if r.type == "WINDOW")
         try:
             with bpy.context.temp_override(window=window, area=area, region=region):
-                exec(compile(order.read_text(), order.name, "exec"), {"bpy": bpy, "module": module})
+                given = {"bpy": bpy, "module": module, "show_only": show_only, "mark": mark}
+                exec(compile(order.read_text(), order.name, "exec"), given)
         except Exception:  # noqa: BLE001 - told to the test
             (FOLDER / f"{order.stem}.error").write_text(traceback.format_exc())
         order.rename(order.with_suffix(".done"))

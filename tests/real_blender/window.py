@@ -15,6 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 HERE = Path(__file__).resolve().parent
 DISPLAY = ":77"
 HEIGHT = 1000  # of the window, pixels
@@ -152,6 +156,61 @@ class Window:
             self.mouse(600, 700)
         self.click_panel(down)
         return self.wait(condition, seconds=10)
+
+    def show_only(self, *panels: str) -> None:
+        """Of our panels these, open, so that all of their buttons are in sight."""
+        self.order(f"show_only(*{panels!r})")
+        self.mouse(600, 700)
+        time.sleep(1.5)
+
+    def place_of(self, panel: str, name: str, number: int = 0) -> tuple[int, int]:
+        """Middle of a button on the screen: it is drawn in the colour of alerts once, and a screenshot is searched for that.
+
+        Args:
+            panel: e.g. `result` for MAQUETTE_PT_result.
+            name: e.g. `re_bake` for maquette.re_bake.
+            number: how many buttons of that operator stand before it in the panel.
+        """
+        self.mouse(600, 700)
+        self.order("mark()")
+        time.sleep(1.0)
+        plain = self._screen()
+        self.order(f"mark({panel!r}, {name!r}, {number})")
+        for _ in range(5):  # the drawing may take its time
+            time.sleep(1.0)
+            redder = self._screen() - plain
+            change = redder[..., 0] - redder[..., 1:].mean(-1)
+            rows, columns = np.nonzero(change > 20)
+            if len(rows) > 100:
+                return round(float(np.median(columns))), round(float(np.median(rows)))
+        self.shot("not found")
+        raise AssertionError(f"{name} is not to be seen in {panel}")
+
+    def press(self, panel: str, name: str, number: int = 0, until=None, seconds: float = 15.0) -> dict:
+        """Click a button and wait for what follows; once more if nothing does, for right after the panels have changed
+
+        Blender may take a first click for hovering.
+        """
+        place = self.place_of(panel, name, number)
+        self.click(*place)
+        state = self.state()
+        if until is not None:
+            try:
+                state = self.wait(until, seconds / 2)
+            except AssertionError:
+                self.mouse(600, 700)
+                self.click(*place)
+                state = self.wait(until, seconds)
+        return state
+
+    def _screen(self) -> NDArray[np.float32]:
+        """(H, W, 3) of the sidebar's part of the screen, 0..255; the rest is 0."""
+        x, y, width, height = self.state()["panel"]
+        whole = np.asarray(Image.open(self.shot("search")).convert("RGB"), np.float32)
+        kept = np.zeros_like(whole)
+        top = HEIGHT - (y + height)
+        kept[top : top + height, x : x + width] = whole[top : top + height, x : x + width]
+        return kept
 
     def key(self, *keys: str) -> None:
         """Press keys with the pointer where it is."""

@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every operator that has a button, started by a click on it; undo, redo, save, reload and import again; engine stood in for.
+
+Buttons are found by their looks (`Window.place_of`), so no place of any is written down
+here. Heads, and what needs a network or an engine to be set up, have their own tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import time
+
+import pytest
+from maquette.core.results import camera_as_json
+from maquette.core.types import Camera
+
+from tests.blender.ball import ball_cameras, look_at, write_take
+from tests.real_blender.window import Window
+
+pytestmark = [pytest.mark.real_blender, pytest.mark.timeout(1500)]
+
+ACCEPT = (1135, 614)
+"""The button of a file browser's window, pixels of the screen."""
+CHOOSE = """
+space = bpy.context.window_manager.windows[-1].screen.areas[0].spaces.active
+assert space.type == 'FILE_BROWSER', space.type
+space.params.directory = {folder!r}.encode()
+"""
+SHOWN = "open({path!r}, 'w').write(repr({value}))"
+
+
+@pytest.fixture
+def window(tool, version, stage_folder, archive, monkeypatch):
+    """Six photos in the list, the default cube hidden."""
+    goal = Camera(
+        "photo 0.png", 320, 240, 500.0, 500.0, 163.0, 118.0, look_at((4.0, -3.0, 2.0)), grade="good"
+    )
+    monkeypatch.setenv("MAQUETTE_TEST_CAMERA", json.dumps(camera_as_json(goal)))
+    write_take(stage_folder / "take", lambda name: importlib.import_module(f"maquette.{name}"), (1, 2, 3, 5))
+    monkeypatch.setenv("MAQUETTE_TEST_TAKE", str(stage_folder / "take"))
+    window = Window(tool, version, stage_folder, archive, seconds=1.5)
+    try:
+        window.order("bpy.data.objects['Cube'].hide_set(True); bpy.ops.ed.undo_push(message='hidden')")
+        yield window
+    finally:
+        window.close()
+
+
+def value(window, expression):
+    """What an expression is inside Blender."""
+    path = window.folder / "value.txt"
+    window.order(SHOWN.format(path=str(path), value=expression))
+    return eval(path.read_text())
+
+
+def undo(window, redo=False):
+    window.mouse(400, 700)
+    window.key("ctrl+shift+z" if redo else "ctrl+z")
+    time.sleep(1.0)
+    return window.state()
+
+
+def choose(window, folder, everything=False):
+    """In the file browser that has opened: a folder, maybe all files in it, and the button."""
+    time.sleep(2.5)
+    window.order(CHOOSE.format(folder=str(folder)))
+    window.mouse(600, 300)
+    window.mouse(605, 310)
+    time.sleep(2.0)
+    if everything:
+        window.key("a")
+    window.click(*ACCEPT)
+    time.sleep(1.5)
+
+
+def no_jobs(state):
+    return not state["jobs"]
+
+
+def imported(*names):
+    return lambda state: not state["jobs"] and set(names) <= set(state["objects"])
+
+
+def test_photos(window):
+    """The list, the mesh, its mask, candidates of a single picture."""
+    window.show_only("images")
+    window.press("images", "remove_photo", 1, lambda s: s["photos"] == 0)
+    assert undo(window)["photos"] == 6
+    assert undo(window, redo=True)["photos"] == 0
+    window.press("images", "add_photos")
+    choose(window, window.folder / "photos", everything=True)
+    window.wait(lambda s: s["photos"] == 6)
+    window.press("images", "remove_photo", 0, lambda s: s["photos"] == 5)
+    picture = window.folder / "empty.png"
+    shutil.copy(window.folder / "photos" / "photo 0.png", picture)
+    window.order(
+        f"bpy.ops.object.select_all(action='DESELECT'); bpy.ops.object.empty_image_add(filepath={str(picture)!r}); "
+        "bpy.ops.ed.undo_push(message='empty')"
+    )
+    window.mouse(1100, 800)
+    window.press("images", "add_photos", 1, lambda s: s["photos"] == 6)
+    assert undo(window)["photos"] == 5
+    assert undo(window, redo=True)["photos"] == 6
+    before = window.state()
+    window.press("images", "image_to_mesh", 0, lambda s: s["jobs"])
+    window.wait(imported("photos", "photos Root"))
+    assert undo(window)["objects"] == before["objects"]
+    assert "photos" in undo(window, redo=True)["objects"]
+    window.order("bpy.context.scene.maquette.active_photo = 1")
+    window.shot("1 photos")
+    window.press("images", "edit_mask")
+    time.sleep(3)
+    assert value(window, "[i.name for i in bpy.data.images if i.name.startswith('Mask')]") == ["Mask photo 1"]
+    assert value(window, "len(bpy.context.window_manager.windows)") == 2
+    window.shot("2 mask")
+    window.order(
+        "w = bpy.context.window_manager.windows[-1]\n"
+        "with bpy.context.temp_override(window=w): bpy.ops.wm.window_close()"
+    )
+    window.order(
+        "s = bpy.context.scene.maquette\nwhile len(s.photos) > 1: s.photos.remove(0)\nbpy.ops.ed.undo_push(message='one')"
+    )
+    window.show_only("images", "candidates")
+    window.press("images", "candidates", 0, lambda s: s["jobs"])
+    window.wait(no_jobs)
+    assert value(window, "len(bpy.context.scene.maquette.candidates)") == 2
+    window.show_only("candidates")
+    window.shot("3 candidates")
+    window.press("candidates", "use_candidate", 1, lambda s: s["jobs"])
+    window.wait(no_jobs)
+    window.press("candidates", "clear_candidates")
+    time.sleep(1)
+    assert value(window, "len(bpy.context.scene.maquette.candidates)") == 0
+    undo(window)
+    assert value(window, "len(bpy.context.scene.maquette.candidates)") == 2
+
+
+def test_cameras(window):
+    """Found, looked through, set upright, animated, aligned."""
+    window.show_only("cameras", "orient", "sequence")
+    window.press("cameras", "estimate_poses", 0, lambda s: s["jobs"])
+    window.wait(lambda s: not s["jobs"] and "shot_001" in s["objects"])
+    window.shot("1 cameras")
+    for number, moves in ((1, False), (2, True), (0, True)):  # this one, the next, the one before
+        before = window.state()["camera"]
+        window.press(
+            "cameras", "view_through_photo", number, lambda s, b=before, m=moves: (s["camera"] != b) == m
+        )
+        assert window.state()["view"] == "CAMERA"
+    root = "next(o for o in bpy.data.objects if o.type == 'EMPTY' and o.maquette.schema)"
+    matrix = f"[list(row) for row in {root}.matrix_world]"
+    window.order(f"{root}.rotation_euler = (0.5, 0.2, 0); bpy.ops.ed.undo_push(message='turned')")
+    before = value(window, matrix)
+    window.press("orient", "orient")
+    time.sleep(1)
+    after = value(window, matrix)
+    assert after != before
+    undo(window)
+    assert value(window, matrix) == before
+    undo(window, redo=True)
+    assert value(window, matrix) == after
+    window.press("orient", "add_point")
+    time.sleep(1)
+    assert "Point" in window.state()["objects"]
+    for number, count in ((1, 3), (2, 2)):  # the floor, the length
+        window.order(
+            "bpy.ops.object.select_all(action='DESELECT')\n"
+            f"root = {root}\n"
+            f"for i, place in enumerate([(0, 0, 0.4), (1, 0, 0.6), (0, 1, 0.5)][:{count}]):\n"
+            "    p = bpy.data.objects.new('Mark', None); bpy.context.collection.objects.link(p); p.parent = root\n"
+            "    p.location = place; p.select_set(True); bpy.context.view_layer.objects.active = p\n"
+            "bpy.ops.ed.undo_push(message='points')"
+        )
+        before = value(window, matrix)
+        window.press("orient", "orient", number)
+        time.sleep(1)
+        assert value(window, matrix) != before, number
+    count = len(window.state()["objects"])
+    window.press("sequence", "animated_camera", 0, lambda s: len(s["objects"]) == count + 1)
+    assert len(undo(window)["objects"]) == count
+    assert len(undo(window, redo=True)["objects"]) == count + 1
+    window.order(
+        "bpy.ops.object.select_all(action='DESELECT'); c = bpy.data.objects['Camera']; c.select_set(True); "
+        "bpy.context.view_layer.objects.active = c; bpy.data.objects['Cube'].hide_set(False); "
+        f"b = c.data.background_images.new(); b.image = bpy.data.images.load({str(window.folder / 'photos' / 'photo 0.png')!r}); "
+        "bpy.ops.ed.undo_push(message='photo')"
+    )
+    window.show_only("align")
+    window.shot("2 align")
+    before = value(window, "list(bpy.data.objects['Camera'].location)")
+    window.press("align", "align_camera", 0, lambda s: s["jobs"])
+    window.wait(no_jobs)
+    assert value(window, "list(bpy.data.objects['Camera'].location)") != before
+    undo(window)
+    assert value(window, "list(bpy.data.objects['Camera'].location)") == before
+
+
+def test_result(window):
+    """All that is made of a result; one job cancelled, one failed on purpose; saved, loaded and imported again."""
+    window.show_only("result", "mesh_report", "progress", "images")
+    window.press("images", "image_to_mesh", 0, lambda s: s["jobs"])
+    window.wait(imported("photos"))
+    window.order("bpy.data.objects['photos'].parent.maquette.has_field = True")
+    window.show_only("result", "mesh_report", "compare")
+    window.shot("1 result")
+    corners = "[tuple(v.co) for v in bpy.data.objects['photos'].data.vertices][:50]"
+    before = value(window, corners)
+    window.press("result", "re_bake", 0, lambda s: s["jobs"])
+    window.wait(no_jobs)
+    assert value(window, corners) == before
+    assert value(window, "bpy.data.objects['photos'].data.materials[0].name")
+    window.press("mesh_report", "check_mesh")
+    time.sleep(1)
+    assert "watertight" in value(window, "bpy.data.objects['photos'].maquette.report")
+    count = len(window.state()["objects"])
+    window.press("result", "remesh")
+    time.sleep(1)
+    window.key("Return")
+    window.wait(lambda s: len(s["objects"]) > count and not s["jobs"], seconds=60)
+    assert len(undo(window)["objects"]) <= count + 1
+    window.order(
+        "bpy.ops.object.select_all(action='DESELECT'); o = bpy.data.objects['photos']; o.hide_viewport = False; "
+        "o.select_set(True); bpy.context.view_layer.objects.active = o; bpy.ops.ed.undo_push(message='back')"
+    )
+    window.press("result", "mark_as_asset")
+    time.sleep(2)
+    assert value(window, "bpy.data.objects['photos'].asset_data is not None")
+    undo(window)
+    assert value(window, "bpy.data.objects['photos'].asset_data is None")
+    collections = window.state()["datablocks"]["collections"]
+    window.press("result", "re_extract")
+    time.sleep(1.5)
+    window.shot("2 re-extract")
+    window.key("Return")
+    window.wait(lambda s: not s["jobs"] and s["datablocks"]["collections"] == collections + 1, seconds=40)
+    window.show_only("result", "compare", "progress")
+    shown = (
+        "[o.name for o in bpy.data.objects if o.type == 'MESH' and o.maquette.schema and not o.hide_viewport]"
+    )
+    before = value(window, shown)
+    window.press("compare", "compare")
+    time.sleep(1)
+    assert value(window, shown) != before
+    window.press("compare", "compare")
+    time.sleep(1)
+    assert value(window, shown) == before
+    window.press("compare", "compare", 1)
+    time.sleep(1)
+    assert len(value(window, shown)) == len(before) + 1
+    window.shot("3 side by side")
+    undo(window)
+    saved = window.folder / "kept"
+    saved.mkdir()
+    window.press("result", "save_result")
+    choose(window, saved)
+    ends = time.monotonic() + 20
+    while not list(saved.glob("*/scene.json")):
+        assert time.monotonic() < ends
+        time.sleep(0.3)
+    # Regenerate looks for photos that are not where the result says: a failure on purpose, told without a job.
+    window.press("result", "regenerate")
+    time.sleep(1.5)
+    window.shot("4 photos are gone")
+    assert no_jobs(window.state())
+    folder = str(window.folder / "photos")
+    names = [f"photo {i}" for i in range(len(ball_cameras(importlib.import_module("maquette.core.types"))))]
+    window.order(
+        f"for c in bpy.data.cameras:\n    if c.maquette.photo: c.maquette.photo_path = {folder!r} + '/' + c.maquette.photo[:-4] + '.png'\n"
+        "for o in bpy.data.objects: o.maquette.failed = ''\n"
+        "bpy.ops.ed.undo_push(message='photos')"
+    )
+    assert names
+    window.press("result", "regenerate", 0, lambda s: s["jobs"])
+    window.wait(no_jobs, seconds=40)
+    blend = window.folder / "work.blend"
+    window.order(f"bpy.ops.wm.save_as_mainfile(filepath={str(blend)!r})")
+    objects = window.state()["objects"]
+    window.order(f"bpy.ops.wm.open_mainfile(filepath={str(blend)!r}, load_ui=False)")
+    time.sleep(3)
+    assert window.state()["objects"] == objects
+    window.show_only("result", "progress", "images")
+    window.press("result", "import_result")
+    choose(window, next(saved.glob("*/scene.json")).parent)
+    window.wait(lambda s: len(s["objects"]) > len(objects), seconds=20)
+    assert undo(window)["objects"] == objects
+    window.order("import os; os.environ['MAQUETTE_TEST_SECONDS'] = '30'")
+
+
+def test_one_cancelled_one_failed(window):
+    """Three in line: one in the queue and the one at work cancelled within two seconds. A failure says what happened."""
+    shutil.copy(window.folder / "photos" / "photo 0.png", window.folder / "photos" / "bad.png")
+    window.order("import os; os.environ['MAQUETTE_TEST_SECONDS'] = '60'")
+    window.show_only("progress", "images")
+    for count in (1, 2, 3):
+        window.press("images", "image_to_mesh", 0, lambda s, n=count: len(s["jobs"]) == n)
+    window.wait(lambda s: s["jobs"][0]["state"] == "running" and s["jobs"][0]["progress"] > 0)
+    window.shot("1 queue")
+    window.press("progress", "cancel_job", 2, lambda s: len(s["jobs"]) == 2)
+    place = window.place_of("progress", "cancel_job", 0)
+    first = window.state()["jobs"][0]
+    window.click(*place)
+    clicked = time.monotonic()
+    window.wait(lambda s: len(s["jobs"]) == 1 and s["jobs"][0]["progress"] < first["progress"], seconds=10)
+    print(f"cancelled {time.monotonic() - clicked:.1f} s after the click")
+    assert time.monotonic() - clicked < 2.5  # what the test sees is written four times a second
+    window.press("progress", "cancel_job", 0, no_jobs)
+    window.order(
+        "s = bpy.context.scene.maquette; s.photos[0].path = s.photos[0].path.replace('photo 0', 'bad')\n"
+        "import os; os.environ['MAQUETTE_TEST_SECONDS'] = '2'"
+    )
+    window.press(
+        "images", "image_to_mesh", 0, lambda s: s["jobs"] and s["jobs"][0]["state"] == "failed", seconds=40
+    )
+    assert window.state()["jobs"][0]["error"]["message"] == "The photos do not overlap."
+    window.shot("2 failed")
+    window.press("progress", "dismiss_job", 0, no_jobs)
+
+
+def test_engine_and_models(window):
+    """Asked what is there, looked for anew; what is not allowed now is grey."""
+    window.show_only("engine")
+    window.press("engine", "check_engine")
+    ends = time.monotonic() + 120
+    while not value(window, "len(module('operators.check_engine').findings())"):
+        assert time.monotonic() < ends
+        time.sleep(1)
+    window.mouse(600, 700)
+    time.sleep(1)
+    window.shot("1 engine")
+    window.press("engine", "look_for_engine")
+    window.show_only("models")
+    window.shot("2 models")
+    window.press("models", "add_model")
+    choose(window, window.folder / "photos", everything=True)
+    time.sleep(3)
+    window.shot("3 not a model")
+    assert value(window, "bool(bpy.data.objects)")
