@@ -14,6 +14,7 @@ from ..cameras.conventions import move_camera
 from ..images.load import read_pixels
 from ..images.plain_background import plain_evidence
 from ..types import Camera, Photo, PoseEstimate, View
+from .around_placed import place_around
 from .candidate import LensTable
 from .frame import common_point, find_ground
 from .outline_ring import fit_ring, place_by_outline
@@ -24,8 +25,8 @@ from .tracks import triangulate
 log = logging.getLogger(__name__)
 
 Map = NDArray[np.float32]
-SIDE = 112
-"""Long side of outlines, pixels."""
+SIDE, SEARCH_SIDE = 112, 256
+"""Long side of outlines, pixels: for rings and hulls, and for photos that are searched for around the placed ones."""
 FITS = 0.8
 """Overlap from which an outline says something about its camera; hulls of few views are larger than their object."""
 WIDE = (0.03, 0.012, 0.005)
@@ -45,11 +46,13 @@ class Approximation:
     """Whether the set is worth grade C, else D."""
 
 
-def find_outlines(photos: list[Photo], masks: Mapping[str, Map] | None) -> dict[str, Map] | None:
-    """Photo -> outline of the object (h, w) 0..1 at `SIDE`, from masks, alpha or a plain background; None without them."""
+def find_outlines(
+    photos: list[Photo], masks: Mapping[str, Map] | None, side: int = SIDE
+) -> dict[str, Map] | None:
+    """Photo -> outline of the object (h, w) 0..1, long side at most `side`; None without masks, alpha or a plain background."""
     views, out = [], {}
     for photo in photos:
-        rgb, alpha = read_pixels(photo, SIDE)
+        rgb, alpha = read_pixels(photo, side)
         mask = (masks or {}).get(photo.name, alpha)
         height, width = rgb.shape[:2]
         camera = Camera(photo.name, width, height, 1.0, 1.0, width / 2, height / 2, np.eye(4))
@@ -91,21 +94,7 @@ def between_by_outlines(
     photos: list[Photo], found: PoseEstimate, outlines: Mapping[str, Map], check: Callable[[], None]
 ) -> Approximation | None:
     """The cameras found, and one for each other photo by its outline; None where no other outline fits."""
-    middle = common_point(found.cameras)
-    up = find_ground(found.cameras, found.cloud).up
-    reach = [
-        float(np.linalg.norm(c.centre - middle))
-        * _half_size(outlines[c.name])
-        * max(c.width, c.height)
-        / c.fx
-        for c in found.cameras
-    ]
-    axis = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
-    axis /= np.linalg.norm(axis)
-    frame = np.eye(4)
-    frame[:3, :3] = np.stack([axis, np.cross(up, axis), up]) / max(float(np.median(reach)), 1e-9)
-    frame[:3, 3] = -frame[:3, :3] @ middle
-    placed = [move_camera(camera, frame) for camera in found.cameras]
+    placed = _around_origin(found, outlines)
     small = [camera.resized(*outlines[camera.name].shape[::-1]) for camera in placed]
     shapes = [outlines[camera.name] for camera in placed]
     cameras = {camera.name: camera for camera in placed}
@@ -120,6 +109,49 @@ def between_by_outlines(
         return None
     reason = "was placed by its outline alone, between the cameras that features place"
     return Approximation(cameras, "outlines", reason, True)
+
+
+def around_placed(
+    photos: list[Photo],
+    found: PoseEstimate,
+    masks: Mapping[str, Map] | None,
+    check: Callable[[], None],
+    seed: int,
+) -> Approximation | None:
+    """The cameras found, and those of other photos by the object that the placed photos show; None where none fits."""
+    outlines = find_outlines(photos, masks, SEARCH_SIDE)
+    if outlines is None:
+        return None
+    placed = _around_origin(found, outlines)
+    by_name = {photo.name: photo for photo in photos}
+    cameras = {camera.name: camera for camera in placed}
+    missing = [photo for photo in photos if photo.name not in cameras]
+    added = place_around(missing, by_name, placed, outlines, check, seed)
+    if not added:
+        return None
+    reason = (
+        "was placed by what the other photos show of the object; its features are too few to confirm that"
+    )
+    return Approximation({**cameras, **added}, "renders", reason, True)
+
+
+def _around_origin(found: PoseEstimate, outlines: Mapping[str, Map]) -> list[Camera]:
+    """The cameras found, moved so that the object lies around the origin with a radius of about one and +Z is up."""
+    middle = common_point(found.cameras)
+    up = find_ground(found.cameras, found.cloud).up
+    reach = [
+        float(np.linalg.norm(c.centre - middle))
+        * _half_size(outlines[c.name])
+        * max(c.width, c.height)
+        / c.fx
+        for c in found.cameras
+    ]
+    axis = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
+    axis /= np.linalg.norm(axis)
+    frame = np.eye(4)
+    frame[:3, :3] = np.stack([axis, np.cross(up, axis), up]) / max(float(np.median(reach)), 1e-9)
+    frame[:3, 3] = -frame[:3, :3] @ middle
+    return [move_camera(camera, frame) for camera in found.cameras]
 
 
 def _half_size(outline: Map) -> float:

@@ -24,6 +24,7 @@ from ..types import DOUBTFUL, GOOD, Camera, Photo, PoseEstimate, SparseCloud
 from .approximate import (
     Approximation,
     around_by_outlines,
+    around_placed,
     between_by_outlines,
     find_outlines,
     improved_by_matches,
@@ -123,7 +124,7 @@ def _climb_down(
         return turned(photos, solution)
     if found is not None and len(found.cameras) >= ENOUGH * len(photos):
         return found
-    for rough in _approximations(photos, masks, found, learned, progress):
+    for rough in _approximations(photos, masks, found, learned, progress, seed):
         better = improved_by_matches(photos, solution, rough, seed, progress.check)
         if better is not None and (found is None or _worth(better) > _worth(found)):
             found = better
@@ -146,6 +147,7 @@ def _approximations(
     found: PoseEstimate | None,
     learned: Estimator | None,
     progress: Progress,
+    seed: int,
 ) -> list[Approximation]:
     """What the other rungs say, the more trusted first."""
     out = []
@@ -156,7 +158,8 @@ def _approximations(
     if outlines is not None:
         rough = None
         if found is not None and len(found.cameras) >= 4 and found.grade in ("A", "B"):
-            rough = between_by_outlines(photos, found, outlines, progress.check)
+            rough = around_placed(photos, found, masks, progress.check, seed)
+            rough = rough or between_by_outlines(photos, found, outlines, progress.check)
         rough = rough or around_by_outlines(photos, outlines, progress.check)
         if rough is not None:
             out.append(rough)
