@@ -81,6 +81,34 @@ def made(root: Path = ROOT) -> Iterator[tuple[Raised | None, str]]:
                 yield None, f"{name}:{node.lineno}"
 
 
+@dataclass(frozen=True, order=True)
+class Said:
+    """A sentence that a button says: its tooltip while it is grey, or its report right after a click."""
+
+    text: str
+    button: str
+    """Label of the operator."""
+    grey: bool
+
+
+@cache
+def said() -> tuple[Said, ...]:
+    """Every sentence of an operator that is no typed error."""
+    found = []
+    for path in sorted((ROOT / "operators").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        words = sentences(tree)
+        for kind in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+            label = sentences(ast.Module(kind.body, [])).get("bl_label", "")
+            for call in ast.walk(kind):
+                name = getattr(call.func, "attr", "") if isinstance(call, ast.Call) else ""
+                if name == "poll_message_set":
+                    found.append(Said(text_of(call.args[0], words), label, True))
+                elif name == "report" and "ERROR" in ast.dump(call.args[0]):
+                    found.append(Said(text_of(call.args[1], words), label, False))
+    return tuple(item for item in found if item.text != ELLIPSIS)
+
+
 def sentences(tree: ast.Module) -> dict[str, str]:
     """Texts that a module gives a name to."""
     found = {}
@@ -116,8 +144,8 @@ def section_of(path: str) -> str:
     return next(name for name, starts in SECTIONS if path.startswith(starts))
 
 
-def table(errors: list[Raised]) -> str:
-    """The whole page: a code stands where it is raised first, once per message."""
+def table(errors: list[Raised], buttons: tuple[Said, ...] = ()) -> str:
+    """The whole page: a code stands where it is raised first, once per message; what buttons say follows."""
     lines, listed = [INTRODUCTION], set[str]()
     for heading, _ in SECTIONS:
         rows = sorted({(e.code, e.message, e.remedy) for e in errors if section_of(e.path) == heading})
@@ -125,6 +153,12 @@ def table(errors: list[Raised]) -> str:
         for code, message, remedy in rows:
             listed.add(code)
             lines.append(f"| `{code}` | {cell(message)} | {cell(remedy)} |")
+        lines.append("")
+    for heading, grey in (("Why a button is grey", True), ("Said right after a click", False)):
+        lines.append(f"## {heading}\n\n| What it says | Buttons |\n| --- | --- |")
+        for text in sorted({item.text for item in buttons if item.grey == grey}):
+            labels = sorted({item.button for item in buttons if (item.text, item.grey) == (text, grey)})
+            lines.append(f"| {cell(text)} | {', '.join(labels)} |")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -136,5 +170,5 @@ def cell(text: str) -> str:
 
 if __name__ == "__main__":
     TABLE.parent.mkdir(parents=True, exist_ok=True)
-    TABLE.write_text(table(list(raised())), encoding="utf-8")
+    TABLE.write_text(table(list(raised()), said()), encoding="utf-8")
     print(f"{len({error.code for error in raised()})} codes in {TABLE}")

@@ -6,7 +6,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.error_table import ELLIPSIS, ROOT, TABLE, Raised, cell, hidden, raised, section_of, table
+from tests.error_table import (
+    ELLIPSIS,
+    ROOT,
+    TABLE,
+    Raised,
+    Said,
+    cell,
+    hidden,
+    raised,
+    said,
+    section_of,
+    table,
+)
 
 NOT_PRODUCED = {"SEVERAL_FACES", "WEIGHTS_UNREADABLE"}
 """Known gaps: no test names the code or a part of its message. The list may only become shorter."""
@@ -52,6 +64,24 @@ def test_every_error_has_a_remedy_and_a_message() -> None:
 
 def test_every_error_is_produced_by_a_test() -> None:
     """By its code, or by three words in a row of its message (tests in Blender see no codes)."""
+    tests, plain = written_tests()
+    missing = {e.code for e in raised()} - {
+        e.code for e in raised() if e.code in tests or quoted((e.message, e.remedy), plain)
+    }
+    assert missing <= NOT_PRODUCED, missing - NOT_PRODUCED
+
+
+def test_what_buttons_say_is_listed_and_produced() -> None:
+    page, (_, plain) = TABLE.read_text(encoding="utf-8"), written_tests()
+    assert len(said()) > 20
+    for item in said():
+        assert item.button, item
+        assert f"| {cell(item.text)} |" in page, f"{item.text}: write it anew: python -m tests.error_table"
+        assert quoted((item.text,), plain), f"no test brings about: {item.text}"
+
+
+def written_tests() -> tuple[str, str]:
+    """All tests but these, and the same without the backslashes of patterns."""
     here = {"error_table.py", "test_error_table.py"}
     tests = "\n".join(
         path.read_text(encoding="utf-8")
@@ -60,14 +90,12 @@ def test_every_error_is_produced_by_a_test() -> None:
     ) + "\n".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "parity_checks").glob("*.py")
     )
-    plain = tests.replace("\\", "")
-    missing = {e.code for e in raised()} - {e.code for e in raised() if e.code in tests or said(e, plain)}
-    assert missing <= NOT_PRODUCED, missing - NOT_PRODUCED
+    return tests, tests.replace("\\", "")
 
 
-def said(error: Raised, text: str) -> bool:
-    """Whether three words in a row of message or remedy, none of them an ellipsis, stand in a text."""
-    for part in (error.message, error.remedy):
+def quoted(parts: tuple[str, ...], text: str) -> bool:
+    """Whether three words in a row of a part, none of them an ellipsis, stand in a text."""
+    for part in parts:
         words = part.split()
         for three in zip(words, words[1:], words[2:], strict=False):
             phrase = " ".join(three).rstrip(".,")
@@ -84,3 +112,8 @@ def test_the_page_is_complete_and_plain() -> None:
         section_of("core/poses/given.py") == "Cameras" and section_of("core/jobs/gpu.py") == "Engine and disk"
     )
     assert cell("a\nb") == "a b"
+
+
+def test_sentences_of_buttons_stand_below_the_errors() -> None:
+    page = table([], (Said("Do this first", "Go", True), Said("Do this first", "Run", True)))
+    assert page.count("Do this first") == 1 and "| Do this first | Go, Run |" in page

@@ -142,6 +142,16 @@ def test_cameras_without_a_mesh(panels, module, scene, tmp_path):
             getattr(bpy.ops.maquette, name)()
 
 
+def test_grey_buttons_of_an_empty_scene_say_why(scene):
+    for name, words in (
+        ("cancel_job", "Nothing is running"),
+        ("edit_mask", "Make a mesh first, a draft will do"),
+        ("remove_photo", "The list is empty"),
+    ):
+        with pytest.raises(RuntimeError, match=words):
+            getattr(bpy.ops.maquette, name)()
+
+
 def test_models_and_their_terms(panels, module, scene, monkeypatch, tmp_path):
     """Every card: licence, commercial use, territory; then what can be done with each model."""
     cards, models = module("core.weights.cards"), module("operators.models")

@@ -50,7 +50,7 @@ def archive(tool, root, tmp_path_factory):
         "--output-dir",
         out,
     ]
-    subprocess.run(command, capture_output=True, check=True, timeout=120)
+    subprocess.run(command, capture_output=True, check=True, timeout=600)
     return next(out.glob("maquette-*.zip"))
 
 

@@ -19,7 +19,7 @@ from maquette.core.types import Camera
 from tests.blender.ball import ball_cameras, look_at, write_take
 from tests.real_blender.window import Window
 
-pytestmark = [pytest.mark.real_blender, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.real_blender, pytest.mark.timeout(2400)]
 
 ACCEPT = (1135, 614)
 """The button of a file browser's window, pixels of the screen."""
