@@ -174,11 +174,10 @@ def _matches(
     keys, ours = sift.detectAndCompute(_grey(drawn), (shown.inside * 255).astype(np.uint8))
     if ours is None or len(keys) < 8:
         return nothing
-    pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(_rooted(ours), descriptors, k=2)
-    good = [p[0] for p in pairs if len(p) == 2 and p[0].distance < 0.85 * p[1].distance]
-    if len(good) < 6:
+    mine, other = _clear_matches(_rooted(ours), descriptors)
+    if len(mine) < 6:
         return nothing
-    place = np.array([keys[m.queryIdx].pt for m in good]) + 0.5
+    place = np.array([keys[k].pt for k in mine]) + 0.5
     row = np.clip(place[:, 1].astype(int), 0, view.height - 1)
     column = np.clip(place[:, 0].astype(int), 0, view.width - 1)
     depth = shown.depth[row, column].astype(np.float64)
@@ -187,7 +186,24 @@ def _matches(
         [(place[:, 0] - view.cx) / view.fx, (place[:, 1] - view.cy) / view.fy, np.ones(len(place))], 1
     )
     points = (rays * np.where(on, depth, 1.0)[:, None]) @ view.cam_to_world[:3, :3].T + view.centre
-    return places[[m.trainIdx for m in good]][on], points[on]
+    return places[other][on], points[on]
+
+
+def _clear_matches(ours: Map, theirs: Map) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of unit descriptors (N, 128) and their nearest of (M, 128) where the second nearest is clearly farther (Lowe 2004).
+
+    One product of matrices: OpenCV's brute force takes four times as long.
+    """
+    if len(theirs) < 2:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    alike = ours @ theirs.T
+    rows = np.arange(len(ours))
+    first = alike.argmax(1)
+    best = alike[rows, first]
+    alike[rows, first] = -1.0
+    away, next_away = (np.sqrt(np.maximum(2.0 - 2.0 * a, 0.0)) for a in (best, alike.max(1)))
+    clear = away < 0.85 * next_away
+    return rows[clear], first[clear]
 
 
 def _from_points(
