@@ -13,9 +13,9 @@ from typing import Any
 from .errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, EXIT_PARTLY, Cancelled, InputError
 from .jobs.report import Report
 
-VERBS = ("mesh", "poses", "candidates", "extract", "bake")
+VERBS = ("mesh", "poses", "candidates", "extract", "bake", "head sample", "head invert", "head blend")
 SUMMARY = "summary.json"
-_PATHS = ("masks", "cameras", "onto", "blend", "glb", "preview", "report")
+_PATHS = ("masks", "cameras", "onto", "blend", "glb", "preview", "report", "mask", "from")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def _job(line: int, text: str, base: Path, folder: Path) -> BatchJob:
         name, arguments, problem = f"job-{line:04d}", [], f"line {line}: {error}"
     report = folder / f"{name}.report.json"
     if arguments and "report" not in content:
-        arguments[1:1] = ["--report", str(report)]
+        place = len(content["verb"].split())
+        arguments[place:place] = ["--report", str(report)]
     elif arguments:
         report = base / content["report"]
     return BatchJob(line, name, content, tuple(arguments), report, problem)
@@ -151,14 +152,17 @@ def _arguments(content: dict[str, Any], base: Path, out: Path) -> list[str]:
         raise ValueError(f"verb is {verb!r}; it may be {', '.join(VERBS)}")
     if not isinstance(inputs, list) or not all(isinstance(item, str) for item in inputs):
         raise ValueError("inputs is not a list of paths")
-    arguments = [verb, "--out", str(base / content["out"] if "out" in content else out)]
+    arguments = [*verb.split(), "--out", str(base / content["out"] if "out" in content else out)]
     for key, value in content.items():
         if key in ("verb", "inputs", "name", "out"):
+            continue
+        if isinstance(value, bool):
+            arguments += [f"--{key.replace('_', '-')}"] * value
             continue
         values = value if isinstance(value, list) else [value]
         texts = [str(base / str(item)) if key in _PATHS else str(item) for item in values]
         arguments += [f"--{key.replace('_', '-')}", *texts]
-    return [*arguments, "--", *(str(base / item) for item in inputs)]
+    return [*arguments, "--", *(str(base / item) for item in inputs)] if inputs else arguments
 
 
 def _run_one(job: BatchJob, attempt: Callable[[list[str]], Report]) -> Report:

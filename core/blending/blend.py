@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..fit.inversion import lean
 from ..models.eg3d.generator import Eg3d
 from ..models.eg3d.rays import camera_rays
 from ..models.eg3d.rendering import Rendered
@@ -57,9 +58,11 @@ def seen(
         ws: (1, rows, w_width).
         label: (1, 25).
         warp: (4, 4) that moves the head (local alignment).
-        resolution: of the rays; None: the generator's.
+        resolution: of the rays, with the fewer samples of coarse steps; None: the generator's own of both.
     """
     with torch.no_grad():
+        if resolution is not None:
+            network = lean(network)
         rendered = network.render(network.planes(ws), label, resolution, warp=warp)
         return Seen(rendered, network.picture(rendered, ws))
 
@@ -123,6 +126,7 @@ def blend(
     low = min(effort.coarse_side, own)
     few = round(effort.steps * effort.coarse) if low < own else 0
     targets = {low: target(low) if few else None, own: target(None)}
+    sparse = lean(network)
     ws = start.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([ws], effort.rate)
     for number in range(effort.steps):
@@ -133,7 +137,8 @@ def blend(
         wanted = targets[side]
         assert wanted is not None
         with torch.enable_grad():
-            rendered = network.render(network.planes(ws), label, side)
+            asked = sparse if number < few else network
+            rendered = asked.render(asked.planes(ws), label, side)
             picture = rendered.image if number < few else network.picture(rendered, ws)
             loss = blend_terms(wanted, picture, rendered.sigma, perceptual).total(effort.weights)
             optimiser.zero_grad()

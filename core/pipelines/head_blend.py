@@ -39,7 +39,7 @@ STEPS = {"draft": 40, "normal": 90, "high": 200}
 """Of the blend, by quality."""
 HAIR_COLOUR = 3.0
 """Of hair the reference's colours count so many times more, as the published scripts intend."""
-SCALE = 0.1
+SCALE = 0.03
 """Of the density terms with our generators, whose raw densities reach 300; those of published ones stay below 30."""
 
 

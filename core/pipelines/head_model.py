@@ -27,6 +27,10 @@ from ..weights.store import find_installed, identify, installed_models
 
 BUNDLED, BUNDLED_NAME = WEIGHTS, "heads"
 LAYOUT = "eg3d"
+PORTRAIT = 0.8
+"""Zoom of our generators' portraits."""
+WHOLE = 0.7
+"""Zoom at which pictures show a head with its hair and neck."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,21 @@ class OpenModel:
         rendering = self.network.config.rendering
         label = frontal_label(rendering.avg_camera_radius, rendering.avg_camera_pivot)
         return torch.from_numpy(label)[None].to(self.device)
+
+    @property
+    def zoom(self) -> float:
+        """Focal length of portraits over the published crop's: hair reaches beyond that crop, and ours have learnt both."""
+        return PORTRAIT if self.bare else 1.0
+
+    @property
+    def whole_focal(self) -> float:
+        """Focal length, in widths of the picture, at which a head is seen whole; public networks know their crop alone."""
+        return float(self.frontal[0, 16]) * (WHOLE if self.bare else 1.0)
+
+    @property
+    def portrait(self) -> Tensor:
+        """(1, 25) the camera in front that sees what a portrait shows."""
+        return zoomed(self.frontal, self.zoom)
 
     def latent(self, seed: int, truncation: float = 1.0) -> Tensor:
         """(1, rows, w_width) of a seed; of public networks as the published programs draw it."""
@@ -140,6 +159,13 @@ def find_head_model(name: str = "") -> HeadModel:
     wanted = ("title", "licence", "commercial", "source")
     about: dict[str, Any] = {"name": model.name, **{k: v for k, v in model.card.items() if k in wanted}}
     return _fit(HeadModel(model.name, model.path, False, about), model.layout)
+
+
+def zoomed(label: Tensor, zoom: float) -> Tensor:
+    """The label (1, 25) with its focal lengths multiplied."""
+    out = label.clone()
+    out[:, [16, 20]] *= zoom
+    return out
 
 
 def is_ours(path: Path) -> bool:

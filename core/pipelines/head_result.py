@@ -122,7 +122,7 @@ def finish(
     with progress.stage("pictures"):
         photos = [item.source.cam_to_world for item in result.cameras]
         angles = (AROUND if opened.bare else SEEN)[settings.quality]
-        labels = _apart(labels_around(head.network, angles), photos)
+        labels = _apart(labels_around(head.network, angles, opened.whole_focal), photos)
         views = head_views(
             head.network, head.code.ws.to(head.planes.device), head.planes, labels, progress, opened.bare
         )

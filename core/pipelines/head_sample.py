@@ -57,8 +57,8 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
 
 
 def drawn(opened: OpenModel, seed: int, truncation: float) -> HeadCode:
-    """The head of a seed with the frontal camera."""
-    return code_of(opened, opened.latent(seed, truncation), opened.frontal)
+    """The head of a seed with a portrait's camera."""
+    return code_of(opened, opened.latent(seed, truncation), opened.portrait)
 
 
 def _second(opened: OpenModel, settings: SampleSettings) -> HeadCode:
@@ -84,7 +84,7 @@ def _gallery(opened: OpenModel, settings: SampleSettings, folder: Path, progress
     """One picture file per seed, and all on one sheet."""
     progress.set_plan({"gallery": 1.0})
     model, network = opened.model, opened.network
-    labels = labels_around(network, GALLERY_ANGLES)
+    labels = labels_around(network, GALLERY_ANGLES, opened.whole_focal)
     rows, strips = [], []
     with progress.stage("gallery"):
         for number in range(settings.gallery):

@@ -24,8 +24,6 @@ from .head_model import OpenModel, head_parser
 
 WORK_SIDE = 1024
 """Long side at which the face is looked for, pixels."""
-ZOOM = 0.8
-"""Share of our generators' pictures that the published crop fills: hair reaches beyond it. Public ones see the crop."""
 LEAST_PX = 64
 """A face whose crop is smaller says too little."""
 PROFILE_DEG = 50.0
@@ -86,7 +84,7 @@ def found_portrait(photo: Photo, opened: OpenModel, mask: str = "") -> FoundPort
         )
     if float(cover.max()) < 0.5:
         raise InputError("HEAD_MASK_EMPTY", f"The mask of {photo.name} is empty.", "Paint the head white.")
-    zoom = ZOOM if opened.bare else 1.0
+    zoom = opened.zoom
     window = replace(face, side=face.side / zoom)
     side = opened.network.config.picture
     crop = aligned_crop(_bytes(rgb), window, side)

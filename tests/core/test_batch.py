@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from maquette.core import cli
+from maquette.core import batch, cli
 from maquette.core.jobs.runner import Worker
 
 FAKE = Path(__file__).parent / "jobs" / "fake_worker.py"
@@ -118,3 +118,25 @@ def test_a_file_that_cannot_be_used(place, lines, code):
 def test_a_missing_file_is_2(place):
     report, _ = run(place)
     assert (report["exit_code"], report["error"]["code"]) == (2, "NOT_FOUND")
+
+
+def test_heads_are_jobs_too(place):
+    """A verb of two words keeps its place before the report; switches are true or false."""
+    path = write(
+        place,
+        {"verb": "head sample", "seed": 4, "truncation": 0.5, "name": "four"},
+        {
+            "verb": "head blend",
+            "inputs": ["four", "a 1.jpg"],
+            "region": "nose",
+            "poisson": True,
+            "shape-only": False,
+        },
+    )
+    sample, blend = (
+        cli.build_parser().parse_args(job.arguments) for job in batch.read_jobs(path, place / "out")
+    )
+    assert (sample.action, sample.seed, sample.truncation) == ("sample", 4, 0.5)
+    assert sample.report == str(place / "out" / "four.report.json")
+    assert (blend.action, blend.region, blend.poisson, blend.shape_only) == ("blend", "nose", True, False)
+    assert blend.inputs == [str(place / "four"), str(place / "a 1.jpg")]
