@@ -82,7 +82,11 @@ class MAQUETTE_PT_compare(Sidebar, bpy.types.Panel):
             )
             column = layout.column(align=True)
             for label in here:
-                draw_fact(column, label, f"{here[label]}  /  {there.get(label, '-')}")
+                split = column.split(factor=0.44)
+                split.label(text=label)
+                row = split.row()
+                row.label(text=here[label], translate=False)
+                row.label(text=there.get(label, "-"), translate=False)
 
 
 class MAQUETTE_PT_mesh_report(Sidebar, bpy.types.Panel):

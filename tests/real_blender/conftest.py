@@ -37,6 +37,9 @@ def version(request, tool):
 @pytest.fixture(scope="session")
 def archive(tool, root, tmp_path_factory):
     """The extension's zip, made by a real Blender."""
+    made = os.environ.get("MAQUETTE_TEST_ZIP")  # e.g. what `make build` left in dist/
+    if made:
+        return Path(made)
     out = tmp_path_factory.mktemp("zip")
     command = [
         tool,

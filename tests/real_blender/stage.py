@@ -159,7 +159,9 @@ class Marked:
 
 def mark(panel="", name="", number=0):
     """Of one panel the button of an operator, the first or a later one; nothing any more where no panel is named."""
-    MARK.update(panel=f"MAQUETTE_PT_{panel}", button=(f"maquette.{name}", number))
+    MARK.clear()
+    if panel:
+        MARK.update(panel=f"MAQUETTE_PT_{panel}", button=(f"maquette.{name}", number))
     module("operators.jobs").redraw()
 
 

@@ -109,12 +109,12 @@ def test_photos(window):
     assert undo(window)["objects"] == before["objects"]
     assert "photos" in undo(window, redo=True)["objects"]
     window.order("bpy.context.scene.maquette.active_photo = 1")
-    window.shot("1 photos")
+    window.picture("1 photos")
     window.press("images", "edit_mask")
     time.sleep(3)
     assert value(window, "[i.name for i in bpy.data.images if i.name.startswith('Mask')]") == ["Mask photo 1"]
     assert value(window, "len(bpy.context.window_manager.windows)") == 2
-    window.shot("2 mask")
+    window.picture("2 mask")
     window.order(
         "w = bpy.context.window_manager.windows[-1]\n"
         "with bpy.context.temp_override(window=w): bpy.ops.wm.window_close()"
@@ -127,7 +127,7 @@ def test_photos(window):
     window.wait(no_jobs)
     assert value(window, "len(bpy.context.scene.maquette.candidates)") == 2
     window.show_only("candidates")
-    window.shot("3 candidates")
+    window.picture("3 candidates")
     window.press("candidates", "use_candidate", 1, lambda s: s["jobs"])
     window.wait(no_jobs)
     window.press("candidates", "clear_candidates")
@@ -142,7 +142,7 @@ def test_cameras(window):
     window.show_only("cameras", "orient", "sequence")
     window.press("cameras", "estimate_poses", 0, lambda s: s["jobs"])
     window.wait(lambda s: not s["jobs"] and "shot_001" in s["objects"])
-    window.shot("1 cameras")
+    window.picture("1 cameras")
     for number, moves in ((1, False), (2, True), (0, True)):  # this one, the next, the one before
         before = window.state()["camera"]
         window.press(
@@ -188,7 +188,7 @@ def test_cameras(window):
         "bpy.ops.ed.undo_push(message='photo')"
     )
     window.show_only("align")
-    window.shot("2 align")
+    window.picture("2 align")
     before = value(window, "list(bpy.data.objects['Camera'].location)")
     window.press("align", "align_camera", 0, lambda s: s["jobs"])
     window.wait(no_jobs)
@@ -204,7 +204,7 @@ def test_result(window):
     window.wait(imported("photos"))
     window.order("bpy.data.objects['photos'].parent.maquette.has_field = True")
     window.show_only("result", "mesh_report", "compare")
-    window.shot("1 result")
+    window.picture("1 result")
     corners = "[tuple(v.co) for v in bpy.data.objects['photos'].data.vertices][:50]"
     before = value(window, corners)
     window.press("result", "re_bake", 0, lambda s: s["jobs"])
@@ -232,7 +232,7 @@ def test_result(window):
     collections = window.state()["datablocks"]["collections"]
     window.press("result", "re_extract")
     time.sleep(1.5)
-    window.shot("2 re-extract")
+    window.shot("2 re-extract")  # the pointer stays over the dialog
     window.key("Return")
     window.wait(lambda s: not s["jobs"] and s["datablocks"]["collections"] == collections + 1, seconds=40)
     window.show_only("result", "compare", "progress")
@@ -249,7 +249,7 @@ def test_result(window):
     window.press("compare", "compare", 1)
     time.sleep(1)
     assert len(value(window, shown)) == len(before) + 1
-    window.shot("3 side by side")
+    window.picture("3 side by side")
     undo(window)
     saved = window.folder / "kept"
     saved.mkdir()
@@ -262,7 +262,7 @@ def test_result(window):
     # Regenerate looks for photos that are not where the result says: a failure on purpose, told without a job.
     window.press("result", "regenerate")
     time.sleep(1.5)
-    window.shot("4 photos are gone")
+    window.picture("4 photos are gone")
     assert no_jobs(window.state())
     folder = str(window.folder / "photos")
     names = [f"photo {i}" for i in range(len(ball_cameras(importlib.import_module("maquette.core.types"))))]
@@ -296,7 +296,7 @@ def test_one_cancelled_one_failed(window):
     for count in (1, 2, 3):
         window.press("images", "image_to_mesh", 0, lambda s, n=count: len(s["jobs"]) == n)
     window.wait(lambda s: s["jobs"][0]["state"] == "running" and s["jobs"][0]["progress"] > 0)
-    window.shot("1 queue")
+    window.picture("1 queue")
     window.press("progress", "cancel_job", 2, lambda s: len(s["jobs"]) == 2)
     place = window.place_of("progress", "cancel_job", 0)
     first = window.state()["jobs"][0]
@@ -314,7 +314,7 @@ def test_one_cancelled_one_failed(window):
         "images", "image_to_mesh", 0, lambda s: s["jobs"] and s["jobs"][0]["state"] == "failed", seconds=40
     )
     assert window.state()["jobs"][0]["error"]["message"] == "The photos do not overlap."
-    window.shot("2 failed")
+    window.picture("2 failed")
     window.press("progress", "dismiss_job", 0, no_jobs)
 
 
@@ -328,12 +328,58 @@ def test_engine_and_models(window):
         time.sleep(1)
     window.mouse(600, 700)
     time.sleep(1)
-    window.shot("1 engine")
+    window.picture("1 engine")
     window.press("engine", "look_for_engine")
     window.show_only("models")
-    window.shot("2 models")
+    window.picture("2 models")
     window.press("models", "add_model")
     choose(window, window.folder / "photos", everything=True)
     time.sleep(3)
-    window.shot("3 not a model")
+    window.picture("3 not a model")
     assert value(window, "bool(bpy.data.objects)")
+
+
+def test_other_ways_in(window):
+    """The shortcut, the search of operators, the Image Editor's menu, and what follows a drop of files."""
+    window.mouse(500, 600)
+    window.key("ctrl+alt+m")
+    window.wait(lambda s: s["jobs"])
+    window.wait(imported("photos"), seconds=40)
+    window.order("bpy.context.scene.maquette.photos.clear(); bpy.ops.ed.undo_push(message='none')")
+    photos = sorted((window.folder / "photos").iterdir())
+    files = [{"name": path.name} for path in photos]
+    window.mouse(500, 500)
+    window.order(
+        f"bpy.ops.maquette.image_to_mesh('INVOKE_DEFAULT', directory={str(photos[0].parent)!r}, files={files!r})"
+    )
+    time.sleep(2)
+    assert no_jobs(window.state())  # it asks first
+    window.picture("1 dropped")
+    window.mouse(500, 500)
+    window.key("Return")
+    window.wait(lambda s: s["jobs"])
+    state = window.wait(imported("photos.001"), seconds=40)
+    assert state["photos"] == len(photos)
+    window.mouse(500, 600)
+    window.key("F3")
+    window.type("photos to mesh")
+    time.sleep(2)
+    window.shot("2 search")
+    window.key("Return")
+    time.sleep(3)
+    assert (
+        "MAQUETTE_OT_image_to_mesh"
+        in value(
+            window, "[o.bl_idname for w in bpy.context.window_manager.windows for o in w.modal_operators]"
+        )
+        or value(window, "len(bpy.context.window_manager.windows)") == 2
+    )
+    window.mouse(600, 300)
+    window.key("Escape")
+    time.sleep(2)
+    window.order(
+        "s = bpy.context.scene.maquette; s.photos.clear()\n"
+        f"i = bpy.data.images.load({str(photos[0])!r}); a = bpy.context.area; a.type = 'IMAGE_EDITOR'\n"
+        "a.spaces.active.image = i; bpy.ops.maquette.add_photos('INVOKE_DEFAULT', source='EDITOR'); a.type = 'VIEW_3D'"
+    )
+    window.wait(lambda s: s["photos"] == 1)

@@ -19,18 +19,16 @@ from tests.real_blender.window import Window
 
 pytestmark = [pytest.mark.real_blender, pytest.mark.timeout(600)]
 
-# Pixels below the sidebar's upper edge, with five photos or more listed. The same in 4.3 and 5.2.
-IMAGE_TO_MESH, CANCEL, IMPORT = 290, 616, 587
-VIEW_THROUGH_PHOTO = 575
 NEW = {"photos", "photos Root", *(f"photo {i}" for i in range(6))}
 
 
 @pytest.fixture
 def window(tool, version, stage_folder, archive):
     """Blender with our tab open, six photos in the list and the default cube hidden."""
-    window = Window(tool, version, stage_folder, archive, seconds=6.0)
+    window = Window(tool, version, stage_folder, archive, seconds=12.0)
     try:
         window.order("bpy.data.objects['Cube'].hide_set(True); bpy.ops.ed.undo_push(message='hidden')")
+        window.start = window.place_of("images", "image_to_mesh")
         yield window
     finally:
         window.close()
@@ -50,7 +48,7 @@ def leftovers(window):
 def test_click_watch_finish_look_undo(window):
     before = window.state()
     window.shot("1 before")
-    window.click_panel(IMAGE_TO_MESH)
+    window.click(*window.start)
     state = window.wait(running)
     assert state["jobs"][0]["stage"] in ("masks", "cameras", "field", "texture")
     assert set(state["objects"]) == set(before["objects"])  # nothing before it is done
@@ -61,7 +59,7 @@ def test_click_watch_finish_look_undo(window):
     window.mouse(600, 700)
     time.sleep(3)  # the first textured drawing without a graphics card
     window.shot("3 finished")
-    window.click_panel_until(VIEW_THROUGH_PHOTO, lambda s: s["view"] == "CAMERA")
+    window.press("cameras", "view_through_photo", 1, lambda s: s["view"] == "CAMERA")
     time.sleep(2)
     window.shot("4 through the photo")
     window.mouse(600, 700)
@@ -82,11 +80,13 @@ def test_click_watch_finish_look_undo(window):
 
 def test_cancel_by_button_and_by_escape(window):
     before = window.state()
-    window.click_panel(IMAGE_TO_MESH)
+    window.click(*window.start)
     window.wait(running)
-    window.click_panel(CANCEL)
+    place = window.place_of("progress", "cancel_job")
+    assert running(window.state())
+    window.click(*place)
     window.wait(lambda s: not s["jobs"], seconds=3.0)
-    window.click_panel(IMAGE_TO_MESH)
+    window.click(*window.start)
     state = window.wait(running)
     assert state["modal"] == ["MAQUETTE_OT_listen_for_escape"]
     window.mouse(600, 600)
@@ -100,7 +100,7 @@ def test_cancel_by_button_and_by_escape(window):
 
 
 def test_result_waits_while_the_artist_is_in_edit_mode(window):
-    window.click_panel(IMAGE_TO_MESH)
+    window.click(*window.start)
     window.wait(running)
     window.order("bpy.data.objects['Cube'].hide_set(False); bpy.ops.object.mode_set(mode='EDIT')")
     state = window.wait(lambda s: s["jobs"] and s["jobs"][0]["state"] == "done")
@@ -108,15 +108,16 @@ def test_result_waits_while_the_artist_is_in_edit_mode(window):
     state = window.state()
     assert "photos" not in state["objects"]
     window.shot("1 waiting")
-    window.click_panel(IMPORT)
+    place = window.place_of("progress", "import_result")
+    window.click(*place)
     assert "photos" not in window.state()["objects"]  # greyed out in this mode
     window.order("bpy.ops.object.mode_set(mode='OBJECT')")
-    window.click_panel_until(IMPORT, lambda s: "photos" in s["objects"])
+    window.press("progress", "import_result", 0, lambda s: "photos" in s["objects"])
 
 
 def test_job_survives_another_file_and_does_not_land_in_it(window):
     """The timer is persistent; a result of the old file waits for the artist's click in the new one."""
-    window.click_panel(IMAGE_TO_MESH)
+    window.click(*window.start)
     window.wait(running)
     window.order("bpy.ops.wm.read_homefile(load_ui=False)")
     state = window.wait(lambda s: s["jobs"] and s["jobs"][0]["state"] == "done")
@@ -133,7 +134,7 @@ def test_worker_killed_at_ten_random_moments(window):
     rng = random.Random(0)
     before = window.state()
     for _ in range(10):
-        window.click_panel(IMAGE_TO_MESH)
+        window.click(*window.start)
         state = window.wait(lambda s: s["worker"] and s["jobs"])
         time.sleep(rng.uniform(0.0, 3.0))
         os.kill(state["worker"], signal.SIGKILL)
@@ -145,12 +146,12 @@ def test_worker_killed_at_ten_random_moments(window):
         assert leftovers(window) == []
         window.order("j = module('operators.jobs'); [j.forget(e.id) for e in j.entries()]; j.redraw()")
         window.wait(lambda s: not s["jobs"])
-    window.click_panel(IMAGE_TO_MESH)
+    window.click(*window.start)
     window.wait(lambda s: "photos" in s["objects"])
 
 
 def test_quitting_ends_the_engine(window):
-    window.click_panel(IMAGE_TO_MESH)
+    window.click(*window.start)
     worker = window.wait(running)["worker"]
     assert Path(f"/proc/{worker}").exists()
     assert window.close() == 0
@@ -176,6 +177,7 @@ def real_window(tool, version, root, stage_folder, archive):
         window.order(
             "bpy.data.objects['Cube'].hide_set(True); bpy.context.scene.maquette.mesh.quality = 'draft'"
         )
+        window.start = window.place_of("images", "image_to_mesh")
         yield window
     finally:
         window.close()
@@ -185,14 +187,14 @@ def real_window(tool, version, root, stage_folder, archive):
 def test_real_engine_one_cancelled_one_finished(real_window):
     window = real_window
     before = window.state()
-    window.click_panel(IMAGE_TO_MESH)
+    window.click(*window.start)
     window.wait(lambda s: s["jobs"] and s["jobs"][0]["progress"] > 0.05, seconds=300)
     window.shot("1 progress")
-    window.click_panel_until(CANCEL, lambda s: not s["jobs"])
+    window.press("progress", "cancel_job", 0, lambda s: not s["jobs"])
     state = window.state()
     assert state["objects"] == before["objects"]
     assert leftovers(window) == []
-    window.click_panel_until(IMAGE_TO_MESH, lambda s: s["jobs"])
+    window.press("images", "image_to_mesh", 0, lambda s: s["jobs"])
     window.wait(lambda s: s["jobs"] and s["jobs"][0]["stage"] == "field", seconds=600)
     window.shot("2 field")
     peak = window.state()["peak_bytes"]
@@ -203,7 +205,7 @@ def test_real_engine_one_cancelled_one_finished(real_window):
     window.shot("3 finished")
     # Without a graphics card textures, too, lie in Blender's own memory.
     print(f"import and first drawing: {(window.state()['peak_bytes'] - peak) / 1e6:.0f} MB")
-    window.click_panel_until(VIEW_THROUGH_PHOTO, lambda s: s["view"] == "CAMERA")
+    window.press("cameras", "view_through_photo", 1, lambda s: s["view"] == "CAMERA")
     time.sleep(4)
     window.shot("4 through the photo")
     window.order(
@@ -223,7 +225,7 @@ def test_real_worker_killed_at_ten_random_moments(real_window):
     window, rng, stages = real_window, random.Random(1), []
     before = window.state()
     for _ in range(10):
-        window.click_panel_until(IMAGE_TO_MESH, lambda s: s["jobs"])
+        window.press("images", "image_to_mesh", 0, lambda s: s["jobs"])
         state = window.wait(lambda s: s["worker"])
         worker, moment = state["worker"], rng.uniform(0.0, 0.9)
         state = window.wait(lambda s, moment=moment: s["jobs"][0]["progress"] >= moment, seconds=600)
@@ -240,7 +242,7 @@ def test_real_worker_killed_at_ten_random_moments(real_window):
         window.order("j = module('operators.jobs'); [j.forget(e.id) for e in j.entries()]; j.redraw()")
         window.wait(lambda s: not s["jobs"])
     print("killed while at:", stages)
-    window.click_panel_until(IMAGE_TO_MESH, lambda s: s["jobs"])
+    window.press("images", "image_to_mesh", 0, lambda s: s["jobs"])
     state = window.wait(lambda s: not s["jobs"] or s["jobs"][0]["state"] == "failed", seconds=900)
     assert "photos" in state["objects"], state["jobs"]
 

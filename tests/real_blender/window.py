@@ -149,16 +149,6 @@ class Window:
         x, y, width, height = self.state()["panel"]
         self.click(x + width // 2, HEIGHT - (y + height) + down)
 
-    def click_panel_until(self, down: int, condition) -> dict:
-        """Click up to three times: right after the panels have changed, Blender takes a first click for hovering."""
-        for _ in range(2):
-            self.click_panel(down)
-            with contextlib.suppress(AssertionError):
-                return self.wait(condition, seconds=6)
-            self.mouse(600, 700)
-        self.click_panel(down)
-        return self.wait(condition, seconds=10)
-
     def show_only(self, *panels: str) -> None:
         """Of our panels these, open, so that all of their buttons are in sight."""
         self.order(f"show_only(*{panels!r})")
@@ -236,6 +226,13 @@ class Window:
             time.sleep(0.05)
         error = self.folder / f"{name}.error"
         assert not error.exists(), error.read_text()
+
+    def picture(self, name: str) -> Path:
+        """The same once all is drawn, with no button in the colour of alerts and the pointer out of the way."""
+        self.mouse(600, 700)
+        self.order("mark()")
+        time.sleep(2)
+        return self.shot(name)
 
     def shot(self, name: str) -> Path:
         """A picture of the screen, for people to look at."""
