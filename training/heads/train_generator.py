@@ -3,7 +3,7 @@
 
 A step asks the planes of a few heads at points whose density and colour are known (`surface`), which costs a tenth of
 rendering. A checkpoint every two minutes; the same command goes on from it. `--side 128` grows the planes of a checkpoint of
-64. `train_pictures` then teaches the pictures. `log.jsonl` holds the losses.
+64; `--start` begins with exported weights. `train_pictures` then teaches the pictures. `log.jsonl` holds the losses.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from maquette.core.models.eg3d.configuration import Eg3dConfig
 from maquette.core.models.eg3d.generator import Eg3d
+from maquette.core.models.heads.generator import load_generator
+from safetensors import safe_open
 from torch import Tensor
 
 from .coded import CodedHeads
@@ -77,6 +79,17 @@ class Run:
         if same:
             self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.cpu_seconds, self.heads = state["step"], state["cpu_seconds"], state["heads"]
+
+    def start(self, path: Path) -> None:
+        """Goes on from an exported file, as a clone without checkpoints does: its weights, a fresh optimiser."""
+        state = load_generator(path).network.state_dict()
+        self.model.load_state_dict(grown(state, self.model))
+        self.average = grown(state, self.model)
+        self.model.hold_channels_last()
+        self.optimiser = self._optimiser()
+        with safe_open(path, "pt") as file:
+            about = file.metadata()
+        self.step, self.heads = int(about["step"]), int(about["heads"])
 
 
 def said_at(model: Eg3d, codes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,12 +161,17 @@ def main() -> None:
     arguments.add_argument("--pool", type=int, default=320)
     arguments.add_argument("--fresh", type=int, default=2, help="a new head every so many steps")
     arguments.add_argument("--save-every", type=float, default=120)
+    arguments.add_argument(
+        "--start", type=Path, help="exported weights to begin with where --out has no checkpoint"
+    )
     options = arguments.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     run = Run(generator_config(options.side), options.rate)
     if (options.out / "checkpoint.pt").exists():
         run.load(options.out / "checkpoint.pt")
+    elif options.start is not None:
+        run.start(options.start)
     train(run, CodedHeads(options.packs), options.out, options)
 
 
