@@ -2,8 +2,8 @@
 """A portrait's latent, camera and generator: pivotal tuning inversion (Roich et al. 2021), as 3D-aware blending uses it.
 
 First the latent (one row for all layers) and the camera, with the generator frozen; then the generator around that pivot,
-held to what it was at other latents. Differences from the published program, all our choice: it starts from an encoder where there
-is one and needs fewer steps; the camera is refined; the distance is a pyramid of colours and gradients unless LPIPS is given; the
+held to what it was at other latents. Differences from the published program, all our choice: fewer steps, the first of them at
+few rays; the camera is refined; the distance is a pyramid of colours and gradients unless LPIPS is given; the
 regulariser is asked every few steps, at as many times its weight.
 """
 

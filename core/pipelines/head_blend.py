@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..blending.blend import BlendEffort, blend, part_warp, seen, target_of
+from ..blending.details import moved_by_depth, with_details
 from ..blending.losses import BlendWeights, Target
 from ..blending.masks import RING, RING_USUAL
 from ..blending.poisson import seamless_clone, with_ring
@@ -224,9 +225,34 @@ def blended(
     with progress.stage("blend"):
         ws = blend(network, original.ws, label, target, chosen, compare, progress, shower(folder, progress))
         after = seen(network, ws, label).picture
+        if not (settings.shape_only or settings.colour_only or settings.align == "none"):
+            after = detailed(network, after, mask, before, sources, warp)
     finished = cloned(after, before, mask, settings.region) if settings.poisson else after
     code = code_of(opened, ws, label, network)
     return Blended(code, before, picture, after, finished, mask)
+
+
+def detailed(
+    network: Eg3d, after: Tensor, mask: Tensor, before: Tensor, sources: list[Source], warp: Tensor | None
+) -> Tensor:
+    """The blend's picture with what the generator could not draw of the photos (`blending.details`)."""
+    original, reference = (source.pivot for source in sources)
+    own = before - seen(network, original.ws, original.label).picture
+    other = torch.zeros_like(own)
+    if not sources[1].made_up:
+        there = seen(network, reference.ws, reference.label)
+        here = seen(network, reference.ws, original.label, warp)
+        photo = reference.portrait.picture
+        care = 1.0 if reference.portrait.care is None else reference.portrait.care
+        other = moved_by_depth(
+            (photo - there.picture) * care,
+            there.rendered,
+            reference.label,
+            here.rendered,
+            original.label,
+            warp,
+        )
+    return with_details(after, mask, own, other)
 
 
 def cloned(after: Tensor, before: Tensor, mask: Tensor, region: str = "") -> Tensor:

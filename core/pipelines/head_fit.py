@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +29,7 @@ STEPS = {"draft": 50, "normal": 110, "high": 300}
 SLOW_PARAMETERS = 10_000_000
 """From so many on a generator takes minutes on a processor: said to the artist."""
 TURNED = (-0.25, 0.25)
-"""Radians of yaw to either side at which the search also begins where no encoder says the latent."""
+"""Radians of yaw to either side at which the search also begins where no encoder says the camera."""
 
 
 def effort(quality: str, steps: int) -> InversionSettings:
@@ -40,7 +39,9 @@ def effort(quality: str, steps: int) -> InversionSettings:
 
 
 def starting_points(opened: OpenModel, portrait: Portrait, crop: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Latents and labels to begin at: the encoder's, else the mean head from three sides.
+    """Latents and labels to begin at: the mean head, from the face finder's camera and to both sides of it.
+
+    For a public generator its pose encoder, where it is installed, says the second camera instead.
 
     Args:
         opened: the generator.
@@ -49,14 +50,6 @@ def starting_points(opened: OpenModel, portrait: Portrait, crop: Tensor) -> list
     """
     device = opened.device
     label = portrait.label.to(device)
-    encoder = _own_encoder(opened)
-    if encoder is not None:
-        image = F.interpolate(crop, size=(128, 128), mode="bilinear", antialias=True).clamp(-1, 1) / 2 + 0.5
-        with torch.no_grad():
-            said = encoder(image)
-        told = said.label.clone()
-        told[:, 16:] = label[:, 16:].cpu()
-        return [(said.ws.to(device), label), (said.ws.to(device), told.to(device))]
     starts = [(opened.mean_ws, label)]
     pose = next((model for model in installed_models() if model.layout == "eg3d_encoder"), None)
     if pose is not None and not opened.bare:
@@ -72,10 +65,6 @@ def starting_points(opened: OpenModel, portrait: Portrait, crop: Tensor) -> list
         numbers[1] = turn
         starts.append((opened.mean_ws, moved_label(label, numbers, pivot)))
     return starts
-
-
-def _own_encoder(opened: OpenModel) -> Any:
-    return None
 
 
 def distance(files: Sequence[str]) -> Perceptual:
