@@ -60,7 +60,7 @@ def import_result(folder: Path, scene: bpy.types.Scene, name: str = "") -> Impor
     Args:
         folder: what `core.results` describes.
         scene: gets the active camera and its photo's render size.
-        name: for the collection and a single object; empty: the result's own.
+        name: for the collection and a single object; empty: the result's own name for both.
 
     Returns:
         What was created.
@@ -70,10 +70,9 @@ def import_result(folder: Path, scene: bpy.types.Scene, name: str = "") -> Impor
     """
     result = read_result(folder)
     meshes = [_read_object(folder, item) for item in result.objects]
-    if name:
-        result.name = name
-        if len(result.objects) == 1:
-            result.objects[0].name = name
+    result.name = name or result.name
+    if len(result.objects) == 1:
+        result.objects[0].name = result.name
     creation = _Creation()
     try:
         imported = _create(creation, folder, result, meshes)

@@ -38,7 +38,7 @@ def draw_engine(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """The same in the sidebar and in the preferences."""
     status, setup = engine.engine_status(), engine.engine_setup()
     if status.python is not None:
-        layout.label(text=ORIGINS.get(status.origin, status.origin), icon="CHECKMARK")
+        draw_text(layout, context, ORIGINS.get(status.origin, status.origin), icon="CHECKMARK")
         draw_text(layout, context, str(status.python))
         if status.outdated:
             draw_text(layout, context, "It was made for an earlier version. Set it up again.", icon="ERROR")

@@ -42,7 +42,7 @@ class MAQUETTE_PT_models(Sidebar, bpy.types.Panel):
         for card in cards:
             header, body = layout.panel(f"MAQUETTE_card_{card.name}", default_closed=True)
             count = sum(model.name in shelf.there for model in card.models)
-            header.label(text=card.title, icon="CHECKMARK" if count else "BLANK1", translate=False)
+            header.label(text=card.title, icon="CHECKMARK" if count else "NONE", translate=False)
             if body is not None:
                 _draw_card(body, context, card, shelf)
 

@@ -128,13 +128,13 @@ class MAQUETTE_UL_camera_errors(bpy.types.UIList):
     ) -> None:  # fmt: skip
         """Photo, then the three measures in columns."""
         info = camera_info(item)
-        split = layout.split(factor=0.4)
+        split = layout.split(factor=0.34)
         split.label(text=Path(info.photo).stem, icon=GRADE_ICONS[info.grade], translate=False)
         row = split.row()
         for value, form in (
             (info.silhouette_iou, "{:.3f}"),
-            (info.photo_psnr, "{:.1f} dB"),
-            (info.reprojection_px, "{:.2f} px"),
+            (info.photo_psnr, "{:.1f}"),
+            (info.reprojection_px, "{:.2f}"),
         ):
             row.label(text=form.format(value) if value >= 0 else "-", translate=False)
 
@@ -161,12 +161,12 @@ class MAQUETTE_PT_camera_errors(Sidebar, bpy.types.Panel):
         return root is not None and bool(root.users_collection)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Outline, colours, matched points; the list below Cameras looks through them."""
+        """Overlap of outlines, likeness of colours in dB, distance of matched points; the list below Cameras looks through them."""
         layout, collection = self.layout, result_root(context).users_collection[0]
-        split = layout.split(factor=0.4)
+        split = layout.split(factor=0.34)
         split.label(text="Photo")
         row = split.row()
-        for text in ("Outline", "Colors", "Points"):
+        for text in ("Overlap", "dB", "Pixels"):
             row.label(text=text)
         layout.template_list(
             "MAQUETTE_UL_camera_errors",
