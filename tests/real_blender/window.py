@@ -82,6 +82,7 @@ class Window:
                 env=self.environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._orders = self.clicks = 0
+        self._last_click = (0, 0)
         try:
             self._wait_for_sidebar()
         except BaseException:
@@ -139,6 +140,7 @@ class Window:
     def click(self, x: int, y: int) -> None:
         """Move there and press the left button; slow, as software OpenGL draws slowly. `clicks` counts them."""
         self.clicks += 1
+        self._last_click = (x, y)
         self._xdo(
             "mousemove", str(x - 3), str(y), "sleep", "0.3", "mousemove", str(x), str(y), "sleep", "0.7"
         )
@@ -194,6 +196,16 @@ class Window:
                 self.click(*place)
                 state = self.wait(until, seconds)
         return state
+
+    def press_default(self) -> None:
+        """Click the blue button of the dialog that has just opened beside the pointer."""
+        picture = np.asarray(Image.open(self.shot("search")).convert("RGB"), np.float32)
+        x, y = self._last_click
+        beside = np.zeros(picture.shape[:2], bool)
+        beside[max(y - 300, 0) : y + 300, max(x - 450, 0) : x + 450] = True
+        rows, columns = np.nonzero(beside & (picture[..., 2] - picture[..., 0] > 70))
+        assert len(rows) > 500, "no dialog"
+        self.click(round(float(np.median(columns))), round(float(np.median(rows))))
 
     def _screen(self) -> NDArray[np.float32]:
         """(H, W, 3) of the sidebar's part of the screen, 0..255; the rest is 0."""
