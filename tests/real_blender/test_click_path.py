@@ -18,9 +18,8 @@ from tests.real_blender.window import Window
 
 pytestmark = [pytest.mark.real_blender, pytest.mark.timeout(1800)]
 
-# Pixels below the sidebar's upper edge with an empty list: without an engine, then with one. The same in 4.3 and 5.2.
-SET_UP, WHEEL_FOLDER, CANCEL_SET_UP = 178, 272, 204
-IMAGE_TO_MESH = 242
+# Pixels below the sidebar's upper edge with an empty list: the field while there is no engine.
+WHEEL_FOLDER = 272
 # In the file browser's window, pixels of the screen.
 FIRST_FILE, ACCEPT = (415, 145), (1135, 614)
 
@@ -61,8 +60,9 @@ def set_up(window, wheels):
     window.click_panel(WHEEL_FOLDER)
     window.type(str(wheels))
     window.key("Return")
+    place = window.place_of("images", "set_up_engine")
     started = time.monotonic()
-    window.click_panel(SET_UP)
+    window.click(*place)
     state = window.wait(lambda s: s["setting_up"], seconds=10)
     return started, state
 
@@ -75,12 +75,13 @@ def test_set_up_by_its_button(fresh, root):
     set_up(window, files_of_engine(root))
     time.sleep(4)
     window.shot("2 being set up")
-    window.click_panel(CANCEL_SET_UP)
+    window.click(*window.place_of("images", "cancel_job"))
     window.wait(lambda s: not s["setting_up"], seconds=5)
     assert not [path for path in (window.folder / "data" / "engine").iterdir() if path.is_dir()]
     window.mouse(600, 700)
+    place = window.place_of("images", "set_up_engine")
     clicks, started = window.clicks, time.monotonic()
-    window.click_panel(SET_UP)
+    window.click(*place)
     window.wait(lambda s: s["setting_up"], seconds=10)
     state = window.wait(lambda s: not s["setting_up"], seconds=1500)
     assert state["setup_error"] == ""
@@ -96,10 +97,9 @@ def image_to_mesh(window, root, choose_all):
     if not window.state()["engine"]:
         set_up(window, files_of_engine(root))
         window.wait(lambda s: not s["setting_up"] and s["engine"], seconds=1500)
-    window.mouse(600, 700)
-    time.sleep(2)
+    place = window.place_of("images", "image_to_mesh")
     clicks, started = window.clicks, time.monotonic()
-    window.click_panel(IMAGE_TO_MESH)
+    window.click(*place)
     time.sleep(2)
     window.mouse(FIRST_FILE[0] + 5, FIRST_FILE[1] + 5)  # a still mouse draws nothing
     time.sleep(2)
