@@ -33,7 +33,7 @@ from .field_to_result import (
 from .head_code import HeadCode, portrait_of
 from .head_model import OpenModel
 from .live_preview import LivePreview
-from .pictures import write_pictures
+from .pictures import without_rim, write_pictures
 from .poses import write_cameras
 
 PLAN = {"head": 1.0, "surface": 4.0, "pictures": 3.0, "uv": 1.0, "texture": 4.0, "match": 0.5}
@@ -157,7 +157,8 @@ def own_camera(head: Head, folder: Path, progress: Progress, name: str = "front"
     camera = camera_of(head.code.label[0].numpy(), view.rgb.shape[0], f"{name}.png")
     if view.mask is not None:
         (folder / "masks").mkdir(exist_ok=True)
-        Image.fromarray((view.mask * 255 + 0.5).astype(np.uint8)).save(folder / "masks" / f"{name}.png")
+        kept = view.mask * without_rim(view.mask.shape)
+        Image.fromarray((kept * 255 + 0.5).astype(np.uint8)).save(folder / "masks" / f"{name}.png")
     return SceneCamera(camera, camera, f"views/{name}.png")
 
 

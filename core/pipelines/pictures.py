@@ -11,12 +11,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..results import camera_as_json, camera_from_json
 from ..types import View
 
 FOLDER = "pictures"
+RIM = 0.02
+"""Share of a picture's side next to its border that is not trusted: convolutions have seen zeros beyond it."""
 
 
 def write_pictures(folder: Path, views: list[View]) -> None:
@@ -43,5 +46,14 @@ def read_pictures(folder: Path) -> list[View]:
         with Image.open(folder / FOLDER / f"{camera.name}.png") as image:
             planes = np.asarray(image, np.float32) / np.float32(255)
         mask = np.ascontiguousarray(planes[..., 3], np.float32) if planes.shape[2] == 4 else None
-        views.append(View(camera, np.ascontiguousarray(planes[..., :3]), mask))
+        views.append(View(camera, np.ascontiguousarray(planes[..., :3]), mask, without_rim(planes.shape[:2])))
     return views
+
+
+def without_rim(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """(H, W) float32: 0 next to the border, 1 elsewhere."""
+    height, width = shape[:2]
+    rim = max(1, round(RIM * max(height, width)))
+    out = np.zeros((height, width), np.float32)
+    out[rim : height - rim, rim : width - rim] = 1
+    return out

@@ -68,7 +68,14 @@ def test_a_seed_becomes_a_head_on_the_floor(two: tuple[Path, Path], tmp_path: Pa
     pose = world @ np.array(scene["cameras"][0]["source"]["cam_to_world"])
     assert pose[1, 3] < -0.8 and abs(pose[0, 3]) < 0.02
     assert scene["metrics"]["photo_psnr"] > 24
-    assert len(read_pictures(two[0])) == 2  # of three views, the one in front is the camera's own
+    pictures = read_pictures(two[0])
+    assert len(pictures) == 2  # of three views, the one in front is the camera's own
+    valid = pictures[0].valid
+    assert valid is not None and (valid[0].max(), valid[1, 1], valid[:, -1].max()) == (
+        0,
+        1,
+        0,
+    )  # the rim of 48 pixels
     again = run("sample", (), tmp_path / "again", seed=3, truncation=1.0)
     assert np.array_equal(read_mesh(tmp_path / "again" / "mesh.npz").vertices, mesh.vertices)
     assert again["metrics"] == scene["metrics"]
