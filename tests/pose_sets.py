@@ -30,7 +30,11 @@ RENDERS = {
             f"meshes/{name}.glb",
             f"--views {views} --seed {views} --size 560 {extra}" + ("" if views == 24 else " --ring 28"),
         )
-        for name, extra in (("spot", ""), ("avocado", "--table wood"), ("quaternius_cart", "--size 480 --samples 4"))
+        for name, extra in (
+            ("spot", ""),
+            ("avocado", "--table wood"),
+            ("quaternius_cart", "--size 480 --samples 4"),
+        )
         for views in (8, 12, 24)
     },
     "grey_head": ("heads/ict_neutral.glb", f"{_WHITE} --grey --ring 12 --views 16 --size 512 --seed 3"),

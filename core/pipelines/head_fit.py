@@ -28,7 +28,7 @@ STEPS = {"draft": 50, "normal": 110, "high": 300}
 """Of the latent; half as many tune the generator."""
 SLOW_PARAMETERS = 10_000_000
 """From so many on a generator takes minutes on a processor: said to the artist."""
-TURNED = (-0.25, 0.25)
+TURNED = (-0.12, 0.12)
 """Radians of yaw to either side at which the search also begins where no encoder says the camera."""
 
 

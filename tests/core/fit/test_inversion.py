@@ -23,7 +23,7 @@ from torch import Tensor
 from tests.core.pipelines.small_heads import FILE
 
 ORIGIN = (0.0, 0.0, 0.0)
-QUICK = InversionSettings(latent_steps=45, tuning_steps=8, tries=5)
+QUICK = InversionSettings(latent_steps=45, tuning_steps=8, tries=5, camera_kept=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +66,18 @@ def test_latent_and_camera_of_a_known_head_are_found(toy: Eg3d) -> None:
     assert torch.equal(found.ws, again.ws) and torch.equal(found.label, again.label)
 
 
+def test_a_camera_that_is_believed_stays(toy: Eg3d) -> None:
+    wanted, true = portrait(toy, 5, 0.18)
+    firm = InversionSettings(latent_steps=20, camera_kept=10.0)
+    found = find_pivot(toy, wanted, [(mean(toy), wanted.label)], firm)
+    assert direction_deg(found.label, wanted.label) < 1 < direction_deg(found.label, true)
+
+
 def test_of_several_starts_the_best_goes_on(toy: Eg3d) -> None:
     wanted, true = portrait(toy, 2, 0.5)
     ((far,),) = (labels_around(toy, ((-0.6, 0.0),)),)
     ((near,),) = (labels_around(toy, ((0.42, 0.0),)),)
-    settings = InversionSettings(latent_steps=30, tries=6)
+    settings = InversionSettings(latent_steps=30, tries=6, camera_kept=0.0)
     found = find_pivot(toy, wanted, [(mean(toy), far[None]), (mean(toy), near[None])], settings)
     assert direction_deg(found.label, true) < 6
 
