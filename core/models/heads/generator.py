@@ -101,7 +101,7 @@ def load_generator(path: Path | None = None) -> HeadGenerator:
         raise InputError(
             "WEIGHTS_MISSING",
             f"The weights of the head generator are not at {path}.",
-            "Install the extension again, or name a file of weights.",
+            "Name the file of a generator in the panel Heads, or with --model: none comes with this version.",
         )
     try:
         with safe_open(path, "pt") as file:
