@@ -91,16 +91,23 @@ def adjust(
     prior = prior or LensPrior()
     whole = model
     target, sigma = _prior(sizes, focal, known, prior)
-    model = _longest_tracks(whole, max_observations)
-    for limit in (6.0, 3.0):
+    for limit, share in ((6.0, 3), (3.0, 1)):  # a third of the observations brings everything near
+        model = _longest_tracks(whole, max_observations // share)
+        part = len(model.image_of) < len(whole.image_of)
         model = _minimise(model, target, sigma, iterations, check)
-        error = np.linalg.norm(model.residuals(), axis=1)
-        model = model.keep(error < max(limit * _spread(error), 1.0))
-    whole = replace(whole, poses=model.poses, lenses=model.lenses)
-    whole = refine_points(whole) if len(whole.points) > len(model.points) else model
-    error = np.linalg.norm(whole.residuals(), axis=1)
-    whole = whole.keep(error < max(4.0 * _spread(error), 1.0))
+        model = _without_outliers(model, limit)
+        if part:
+            whole = refine_points(replace(whole, poses=model.poses, lenses=model.lenses))
+            whole = _without_outliers(whole, limit if share > 1 else 4.0)
+        else:
+            whole = model
     return _with_uncertainty(whole, model, target, sigma)
+
+
+def _without_outliers(model: SparseModel, limit: float) -> SparseModel:
+    """Without observations that are off by more than `limit` standard deviations; those within a pixel stay."""
+    error = np.linalg.norm(model.residuals(), axis=1)
+    return model.keep(error < max(limit * _spread(error), 1.0))
 
 
 def refine_points(model: SparseModel, steps: int = 4) -> SparseModel:
@@ -245,7 +252,7 @@ def _normal_equations(
         (by_point.ravel(), (np.repeat(rows.ravel(), 3), point_columns.ravel())),
         (2 * len(residual), 3 * points),
     )
-    upper = (camera_jacobian.T @ camera_jacobian).toarray()
+    upper = _camera_blocks(both, columns, model.image_of, size)
     right = camera_jacobian.T @ residual.ravel()
     for number in range(lenses):
         at = slice(6 * poses + 8 * number, 6 * poses + 8 * number + 8)
@@ -266,6 +273,19 @@ def _normal_equations(
     schur = upper - (weighted @ coupling.T).toarray()
     right = right - weighted @ point_right.ravel()
     return _Normal(schur, right, inverse, point_right, coupling)
+
+
+def _camera_blocks(
+    jacobian: Floats, columns: NDArray[np.int64], image_of: NDArray[np.int32], size: int
+) -> Floats:
+    """(size, size) J^T J of poses and lenses: one small dense product per image, as only its own 14 columns are not 0."""
+    out = np.zeros((size, size))
+    order = np.argsort(image_of, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(image_of[order])) + 1):
+        dense = jacobian[rows].reshape(-1, jacobian.shape[2])
+        at = columns[rows[0]]
+        out[np.ix_(at, at)] += dense.T @ dense
+    return out
 
 
 def _minimise(

@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,10 @@ def main() -> None:
     _match(pycolmap, request, database)
     result, arrays = _read_pairs(pycolmap, database)
     result["models"] = []
-    for mapper in request["mappers"]:
-        say(mapper)
-        models = _map(pycolmap, request, database, mapper)
+    say("map")
+    with ThreadPoolExecutor() as pool:  # both at once: each keeps little more than one core busy
+        found = pool.map(lambda mapper: _map(pycolmap, request, database, mapper), request["mappers"])
+    for mapper, models in zip(request["mappers"], found, strict=True):
         for model in sorted(models.values(), key=lambda m: -m.num_reg_images()):
             _store(model, mapper, len(result["models"]), result, arrays)
     np.savez(folder / "result.npz", **arrays)
@@ -122,6 +124,8 @@ def _map(pycolmap: Any, request: dict[str, Any], database: Path, mapper: str) ->
         options.random_seed = options.mapper.random_seed = seed
         options.num_threads = options.mapper.num_threads = threads
         options.min_model_size = smallest
+        # For placing the cameras; points are triangulated from all matches afterwards. All tracks cost fox twice the time.
+        options.mapper.track_required_tracks_per_view = 200
         return pycolmap.global_mapping(database, request["images"], output, options)
     options = pycolmap.IncrementalPipelineOptions()
     options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed

@@ -30,8 +30,7 @@ _CHILD = Path(__file__).with_name("sfm_child.py")
 _STEPS = {
     "extract": (0.0, 0.3),
     "match": (0.3, 0.7),
-    "global": (0.7, 0.85),
-    "incremental": (0.85, 1.0),
+    "map": (0.7, 1.0),
     "done": (1.0, 1.0),
 }
 
