@@ -12,6 +12,8 @@ BPY_READY := $(BPY:%=.venv-bpy-%/.ready)
 PIP := -m pip --disable-pip-version-check install --quiet --only-binary :all: --require-hashes
 BUILDER = $(firstword $(wildcard .venv-bpy-4.5/lib/python3.11/site-packages/bpy/*/scripts/addons_core/bl_pkg/cli/blender_ext.py))
 RUN := .venv/bin/python
+# As the engine runs (core/jobs/tuning.py): threads that spin while they wait take the cores from whatever else runs.
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup setup-bpy test test-all demo bench-photos bench-poses build check wheels clean
 

@@ -88,9 +88,14 @@ def _relative(a: Camera, b: Camera) -> np.ndarray:
 
 
 def score_grades(found: list[Camera], truth: dict[str, Camera], strangers: set[str]) -> Numbers:
-    """What the grades are worth: none of the good off by more than 5 degrees, nearly all within 1 degree called good."""
+    """What the grades are worth: none of the good off by more than 5 degrees, nearly all within 1 degree called good.
+
+    The good are measured against each other: doubtful ones beside them say nothing of them (with three at least).
+    """
     errors = camera_errors(found, truth)
     good = {c.name for c in found if c.grade == GOOD}
+    if len(good & errors.keys()) >= 3:
+        errors |= camera_errors([c for c in found if c.grade == GOOD], truth)
     right = [name for name, error in errors.items() if error <= 1.0]
     focal = [c.fx / c.width / (truth[Path(c.name).stem].fx / truth[Path(c.name).stem].width) - 1
              for c in found if Path(c.name).stem in truth]  # fmt: skip

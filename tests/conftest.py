@@ -17,6 +17,7 @@ collect_ignore = [] if HAS_BPY else ["blender"]
 
 # Tests run beside other work; results must not depend on the number of threads either.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,8 @@ class Limits:
     """Difference of its rotation in the two mappers' models."""
     error_px: float = 2.0
     """Median reprojection error."""
+    focal: float = 0.05
+    """Standard deviation of its lens's focal length from the adjustment, as a share: depth and directions stretch with it."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def grade_cameras(
     known = evidence.agreement_deg[np.isfinite(evidence.agreement_deg)]
     confirmed = len(known) > 0 and float(np.median(known)) <= 1.0 and candidate.photo_mean >= limits.alone
     set_fails = judged and candidate.photo_mean < limits.photo_mean
+    lens = candidate.model.lens_of_image
+    focal = (candidate.adjusted.lens[:, 0] / candidate.model.lenses[:, 0])[lens]
     out = []
     for i in range(len(candidate.model.images)):
         share, photo, agreement = candidate.matches.share[i], candidate.photos[i], evidence.agreement_deg[i]
@@ -124,6 +128,7 @@ def grade_cameras(
             (agreement > limits.agreement_deg, "two methods place it differently"),
             (not agreement <= limits.agreement_deg and not seen, "only one method could place it"),
             (candidate.adjusted.rotation_deg[i] > limits.rotation_deg, "its direction is known only roughly"),
+            (focal[i] > limits.focal, "its focal length is known only roughly"),
             (evidence.error_px[i] > limits.error_px, "its points fit badly"),
             (set_grade not in ("A", "B") and not confirmed, "the set as a whole could not be confirmed"),
         ]

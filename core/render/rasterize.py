@@ -158,8 +158,16 @@ def spans(
     Yields:
         (N,) pixel index row * width + column, (N,) float32 inverse depth there, (N,) row of `corners`.
     """
-    order = screen[:, 1][corners].argsort(1)
-    corners = corners.gather(1, order)  # top, middle, bottom
+    # A triangle narrower than the gap between two rows or columns of pixel centres covers none; most of a fine mesh does.
+    low, high = (
+        torch.stack(
+            [(end - 0.5).ceil().clamp(0, limit) for end, limit in zip(ends, (width, height), strict=True)]
+        )
+        for ends in (screen[corners].amin(1).unbind(1), screen[corners].amax(1).unbind(1))
+    )
+    keep = torch.nonzero((low < high).all(0)).squeeze(1)
+    corners = corners.index_select(0, keep)
+    corners = corners.gather(1, screen[:, 1][corners].argsort(1))  # top, middle, bottom
     (x0, y0), (x1, y1), (x2, y2) = (screen[corners[:, i]].unbind(1) for i in range(3))
     w0, w1, w2 = inverse[corners].unbind(1)
     area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
@@ -170,14 +178,8 @@ def spans(
     long_slope, upper_slope, lower_slope = (x2 - x0) / (y2 - y0), (x1 - x0) / (y1 - y0), (x2 - x1) / (y2 - y1)
     first = (y0 - 0.5).ceil().clamp(0, height).long()
     rows = (y2 - 0.5).ceil().clamp(0, height).long() - first
-    # A triangle narrower than the gap between two columns of pixel centres covers none; most of a fine mesh does.
-    left = torch.minimum(torch.minimum(x0, x1), x2)
-    right = torch.maximum(torch.maximum(x0, x1), x2)
-    shown = (left - 0.5).ceil().clamp(0, width) < (right - 0.5).ceil().clamp(0, width)
-    keep = torch.nonzero((rows > 0) & shown).squeeze(1)
-    first, rows = first[keep], rows[keep]
     columns = (x0, y0, x1, y1, w0, step_x, step_y, lowest, highest, long_slope, upper_slope, lower_slope)
-    table = torch.stack(columns, 1).index_select(0, keep)
+    table = torch.stack(columns, 1)
     for owner, offset in _unroll(rows):
         row = first.index_select(0, owner) + offset
         x0, y0, x1, y1, w0, step_x, step_y, lowest, highest, long_slope, upper_slope, lower_slope = (
@@ -234,6 +236,9 @@ def _interpolate(points: Tensor, faces: Tensor, face: Tensor, rays: Tensor) -> R
     depth = torch.full((height * width,), torch.inf, device=points.device)
     flat = face.reshape(-1)
     pixel = torch.nonzero(flat >= 0).squeeze(1)
+    row = flat.index_select(0, pixel).long()
+    if len(pixel) < len(faces):  # a fine mesh in a small picture: most faces show nowhere
+        faces, row = faces.index_select(0, row), torch.arange(len(pixel), device=points.device)
     if len(pixel):
         a, b, c = points[faces].unbind(1)
         normal = torch.linalg.cross(b - a, c - a)
@@ -244,7 +249,7 @@ def _interpolate(points: Tensor, faces: Tensor, face: Tensor, rays: Tensor) -> R
         table = torch.cat([a, b, c, unit, (unit * a).sum(1, keepdim=True), weight_b, weight_c], 1)
     for start in range(0, len(pixel), CHUNK):
         part = pixel[start : start + CHUNK]
-        here = table.index_select(0, flat.index_select(0, part).long())
+        here = table.index_select(0, row[start : start + CHUNK])
         ray = torch.nn.functional.pad(rays.reshape(-1, 2).index_select(0, part), (0, 1), value=1.0)
         slant = (here[:, 9:12] * ray).sum(1)
         slant = torch.where(slant.abs() < 1e-12, 1e-12, slant)
