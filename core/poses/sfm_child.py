@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -50,8 +51,10 @@ def main() -> None:
     result, arrays = _read_pairs(pycolmap, database)
     result["models"] = []
     say("map")
+    for mapper in request["mappers"]:  # opening one database twice at once fails now and then
+        shutil.copyfile(database, _database_of(folder, mapper))
     with ThreadPoolExecutor() as pool:  # both at once: each keeps little more than one core busy
-        found = pool.map(lambda mapper: _map(pycolmap, request, database, mapper), request["mappers"])
+        found = pool.map(lambda mapper: _map(pycolmap, request, mapper), request["mappers"])
     for mapper, models in zip(request["mappers"], found, strict=True):
         for model in sorted(models.values(), key=lambda m: -m.num_reg_images()):
             _store(model, mapper, len(result["models"]), result, arrays)
@@ -115,8 +118,13 @@ def _match(pycolmap: Any, request: dict[str, Any], database: Path) -> None:
     )
 
 
-def _map(pycolmap: Any, request: dict[str, Any], database: Path, mapper: str) -> Any:
+def _database_of(folder: Path, mapper: str) -> Path:
+    return folder / f"{mapper}.db"
+
+
+def _map(pycolmap: Any, request: dict[str, Any], mapper: str) -> Any:
     seed, threads, smallest = request["seed"], request["threads"], request["min_model_size"]
+    database = _database_of(Path(request["folder"]), mapper)
     output = Path(request["folder"]) / mapper
     output.mkdir(exist_ok=True)
     if mapper == "global":
