@@ -12,9 +12,9 @@ import numpy as np
 from ..core.errors import InputError, MaquetteError
 from ..core.head_settings import BlendSettings
 from ..core.jobs.request import Request, new_job_folder
-from . import engine, inputs, jobs
+from . import inputs, jobs
 from .generate_head import shared_settings, stored_head
-from .head_options import head_options
+from .head_options import can_make_heads, head_options
 from .masks import show_for_painting
 from .reports import refuse
 
@@ -39,7 +39,7 @@ class MAQUETTE_OT_blend_heads(bpy.types.Operator):
         if why:
             cls.poll_message_set(why)
             return False
-        return engine.is_ready(cls)
+        return can_make_heads(cls, context.scene)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Start the job; without a window also wait for it and import what it made."""

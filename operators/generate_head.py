@@ -13,8 +13,8 @@ from ..core.errors import InputError, MaquetteError
 from ..core.head_settings import SampleSettings
 from ..core.jobs.request import Request
 from ..core.results import Result
-from . import engine, jobs
-from .head_options import CODE, head_folder, head_options, is_head
+from . import jobs
+from .head_options import CODE, can_make_heads, head_folder, head_options, is_head
 from .meshes import pack_image
 from .reports import refuse
 from .settings import scene_state
@@ -32,8 +32,8 @@ class MAQUETTE_OT_generate_head(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """The engine has to be there."""
-        return engine.is_ready(cls)
+        """Engine and a generator have to be there."""
+        return can_make_heads(cls, context.scene)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Start the job; without a window also wait for it and import what it made."""
@@ -51,8 +51,8 @@ class MAQUETTE_OT_head_gallery(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """The engine has to be there."""
-        return engine.is_ready(cls)
+        """Engine and a generator have to be there."""
+        return can_make_heads(cls, context.scene)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Start the job; without a window also wait for it and take in what it made."""
@@ -72,8 +72,8 @@ class MAQUETTE_OT_use_head(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """The engine has to be there."""
-        return engine.is_ready(cls)
+        """Engine and a generator have to be there."""
+        return can_make_heads(cls, context.scene)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Seed and variety are set as if the artist had chosen them."""
@@ -120,7 +120,7 @@ class MAQUETTE_OT_mix_heads(bpy.types.Operator):
         if other == active:
             cls.poll_message_set("Choose another head to mix with than the selected one")
             return False
-        return engine.is_ready(cls)
+        return can_make_heads(cls, context.scene)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Start the job; without a window also wait for it and import what it made."""

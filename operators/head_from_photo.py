@@ -10,8 +10,9 @@ import bpy
 from ..core.errors import InputError, MaquetteError
 from ..core.head_settings import InvertSettings
 from ..core.jobs.request import Request
-from . import engine, inputs, jobs
+from . import inputs, jobs
 from .generate_head import shared_settings
+from .head_options import can_make_heads
 from .reports import refuse
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class MAQUETTE_OT_head_from_photo(bpy.types.Operator):
         if len(inputs.listed_photos(context.scene)) > 1:
             cls.poll_message_set("Leave one portrait in the list of photos")
             return False
-        return engine.is_ready(cls)
+        return can_make_heads(cls, context.scene)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Start the job; without a window also wait for it and import what it made."""

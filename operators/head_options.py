@@ -17,8 +17,10 @@ from bpy.props import (
     StringProperty,
 )
 
+from . import engine, models
 from .settings import result_info
 
+BUNDLED = Path(__file__).parents[1] / "core/weights/heads/generator.safetensors"
 METHODS = ("head_sample", "head_invert", "head_blend")
 """`Result.method` of heads."""
 CODE = "head.safetensors"
@@ -33,6 +35,19 @@ def is_head(item: bpy.types.Object) -> bool:
 def head_folder(item: bpy.types.Object) -> Path:
     """Where a head's result lies."""
     return Path(bpy.path.abspath(result_info(item).folder))
+
+
+def can_make_heads(operator: type[bpy.types.Operator], scene: bpy.types.Scene) -> bool:
+    """Whether engine and a generator are there; where one is not, the operator's button says which."""
+    if not engine.is_ready(operator):
+        return False
+    installed = any(model.layout == "eg3d" for model in models.shelf().there.values())
+    if head_options(scene).model or installed or BUNDLED.is_file():
+        return True
+    operator.poll_message_set(
+        "No generator of heads is installed: add an EG3D file, or choose one as Generator"
+    )
+    return False
 
 
 def _may_be_picked(self: Any, item: bpy.types.Object) -> bool:

@@ -16,7 +16,9 @@ from tests.blender.paper import draw
 
 @pytest.fixture
 def heads(module, scene):
-    return module("operators.head_options").head_options(scene)
+    options = module("operators.head_options").head_options(scene)
+    options.model = "stand_in"
+    return options
 
 
 def asked(item):
@@ -43,6 +45,16 @@ def test_a_head_from_a_seed(engine, heads, scene):
     assert asked(again) == settings and again.maquette.folder != before and head.hide_viewport
 
 
+def test_without_a_generator_the_buttons_say_so(engine, heads, module, monkeypatch, tmp_path):
+    heads.model = ""
+    monkeypatch.setattr(module("operators.head_options"), "BUNDLED", tmp_path / "none.safetensors")
+    assert not bpy.ops.maquette.generate_head.poll() and not bpy.ops.maquette.head_gallery.poll()
+    with pytest.raises(RuntimeError, match="No generator of heads is installed"):
+        bpy.ops.maquette.generate_head()
+    heads.model = "some_file.pkl"
+    assert bpy.ops.maquette.generate_head.poll()
+
+
 def test_the_gallery_and_one_of_it(engine, heads):
     heads.seed, heads.count, heads.truncation = 3, 4, 0.9
     assert bpy.ops.maquette.head_gallery() == {"FINISHED"}
@@ -56,6 +68,7 @@ def test_the_gallery_and_one_of_it(engine, heads):
     assert bpy.ops.maquette.use_head(index=2) == {"FINISHED"}
     settings = asked(bpy.context.view_layer.objects.active)
     assert (settings["seed"], round(settings["truncation"], 3)) == (5, 0.9)
+    heads.model = "stand_in"  # the stand-in engine's gallery names no generator
     with pytest.raises(RuntimeError, match="no such head"):
         bpy.ops.maquette.use_head(index=9)
     bpy.ops.maquette.clear_gallery()
