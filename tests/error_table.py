@@ -98,15 +98,17 @@ def said() -> tuple[Said, ...]:
     for path in sorted((ROOT / "operators").glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         words = sentences(tree)
-        for kind in (node for node in tree.body if isinstance(node, ast.ClassDef)):
-            label = sentences(ast.Module(kind.body, [])).get("bl_label", "")
+        for kind in (node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)):
+            label = sentences(ast.Module(kind.body, [])).get("bl_label", "several")
             for call in ast.walk(kind):
                 name = getattr(call.func, "attr", "") if isinstance(call, ast.Call) else ""
                 if name == "poll_message_set":
                     found.append(Said(text_of(call.args[0], words), label, True))
-                elif name == "report" and "ERROR" in ast.dump(call.args[0]):
+                elif (
+                    name == "report" and isinstance(kind, ast.ClassDef) and "ERROR" in ast.dump(call.args[0])
+                ):
                     found.append(Said(text_of(call.args[1], words), label, False))
-    return tuple(item for item in found if item.text != ELLIPSIS)
+    return tuple(item for item in found if item.text.strip(f"{ELLIPSIS} "))
 
 
 def sentences(tree: ast.Module) -> dict[str, str]:
