@@ -9,14 +9,10 @@ working size (`alignment_steps`).
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..cameras.rotations import angle_deg
@@ -29,18 +25,23 @@ from .alignment_model import Model
 from .alignment_search import Start, by_features, by_outline
 from .alignment_steps import Fitted, FocalPrior, Stage, agreement, fit_stage
 from .alignment_templates import by_edges
+from .in_threads import in_threads
 
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
-_Item = TypeVar("_Item")
 
 COARSE = (
     Stage(side=112, steps=5, reach=14.0, blur=1.5, by_mask=True, surface=False, free_focal=False),
     Stage(side=112, steps=5, reach=6.0, blur=1.5, by_mask=True, free_focal=False),
 )
-COARSE_UNMASKED = (Stage(side=112, steps=8, reach=7.0, blur=1.5, free_focal=False),)
+COARSE_UNMASKED = (
+    Stage(side=112, steps=4, reach=7.0, blur=1.5, free_focal=False),
+    Stage(side=112, steps=4, reach=5.0, blur=1.5, free_focal=False),
+)
 MIDDLE = (Stage(side=224, steps=8, reach=8.0, blur=1.5), Stage(side=224, steps=5, reach=5.0, blur=1.0))
+CLEAR_LEAD = 0.4
+"""Of the score over the next best: about what a wrong place costs."""
 FOLLOWED = 4
 """Cameras that go on to the middle size."""
 DISTANCE = 0.01
@@ -119,7 +120,7 @@ def align_camera(
     given = [Start(start, 0.0, "given")] if _sees(model, start) else []
     rated = _followed(model, [*features, *outline, *given], photo, prior, progress)
     finalists = _finalists(model, rated, photo, prior, progress)
-    if not finalists or not _convincing(finalists[0], photo):
+    if not finalists or not _convincing(model, finalists, photo):
         # The mask may be wrong, or the start is: edges alone, everywhere.
         photo = Evidence(photo.rgb, None, NOTHING)
         edges = by_edges(model, photo, start, settings.within_deg, settings.starts, progress)
@@ -131,7 +132,7 @@ def align_camera(
     if not finalists:
         raise _nothing_fits()
     best = finalists[0]
-    second = next((one for one in finalists[1:] if _differ(model, best.camera, one.camera)), None)
+    second = _second(model, finalists)
     for stage in FINE:
         fitted = fit_stage(model, best.camera, photo, stage, prior)
         best = replace(best, camera=fitted.camera, fitted=fitted)
@@ -142,23 +143,36 @@ def align_camera(
 def _followed(
     model: Model, starts: list[Start], photo: Evidence, prior: FocalPrior, progress: Progress
 ) -> list[_Rated]:
-    """Every start brought closer at a small size."""
+    """Every start brought closer at a small size; after each stage only the better half goes on."""
     tiny = photo.resized(112)
+    masked = photo.mask is not None and photo.trust > 0
+    by_mask = COARSE if photo.trust == SURE else COARSE + COARSE_UNMASKED
 
-    def follow(start: Start) -> _Rated:
-        camera = start.camera
-        masked = photo.mask is not None and photo.trust > 0 and start.source != "features"
-        stages = (
-            COARSE_UNMASKED if not masked else COARSE if photo.trust == SURE else COARSE + COARSE_UNMASKED
-        )
-        for stage in stages:
-            camera = fit_stage(model, camera, photo, stage, prior).camera
+    def follow(one: _Rated, stage: Stage) -> _Rated:
+        camera = fit_stage(model, one.camera, photo, stage, prior).camera
         score, parts = agreement(model, tiny.camera(camera), tiny)
-        log.debug("%s %.2f -> %.3f %s", start.source, start.rank, score, parts)
-        return _Rated(camera, score, parts, start.source)
+        return _Rated(camera, score, parts, one.source)
 
-    rated = _on_all_cores(follow, starts, progress, (0.3, 0.65))
-    return [one for one in rated if one.score > 0]
+    done: list[_Rated] = []
+    for stages, of_features in ((COARSE_UNMASKED, True), (by_mask if masked else COARSE_UNMASKED, False)):
+        going = [
+            _Rated(s.camera, 0.0, {}, s.source) for s in starts if (s.source == "features") == of_features
+        ]
+        for number, stage in enumerate(stages):
+            share = 0.35 / len(stages)
+
+            def tell(
+                done: int, begun: float = 0.3 + share * number, per: float = share / max(len(going), 1)
+            ) -> None:
+                progress.update(begun + per * done)
+
+            rated = in_threads(partial(follow, stage=stage), going, tell)
+            going = sorted((one for one in rated if one.score > 0), key=lambda one: -one.score)
+            if stage is not stages[-1]:
+                going = going[: max(FOLLOWED, (len(going) + 1) // 2)]
+        done += going
+    log.debug("small: %s", [(one.source, round(one.score, 3)) for one in done])
+    return done
 
 
 def _finalists(
@@ -176,29 +190,23 @@ def _finalists(
         return _Rated(camera, score, parts, one.source)
 
     best = _distinct(sorted(rated, key=lambda one: -one.score))[:FOLLOWED]
-    return sorted(_on_all_cores(finish, best, progress, (0.65, 0.85)), key=lambda one: -one.score)
+    done = in_threads(finish, best, lambda number: progress.update(0.65 + 0.05 * number))
+    return sorted(done, key=lambda one: -one.score)
 
 
-def _on_all_cores(
-    work: Callable[[_Item], _Rated], items: list[_Item], progress: Progress, span: tuple[float, float]
-) -> list[_Rated]:
-    """`work` on every item in threads, in order: most of it is spent in torch and OpenCV, which let others run."""
-    done: list[_Rated] = []
-    before = torch.get_num_threads()
-    # One thread of torch's own in each: its threads wait for each other at every small operation.
-    with ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for rated in pool.map(work, items):
-            done.append(rated)
-            progress.update(span[0] + (span[1] - span[0]) * len(done) / len(items))
-    torch.set_num_threads(before)
-    return done
-
-
-def _convincing(best: _Rated, photo: Evidence) -> bool:
-    """Whether the geometry explains the photo so well that nothing else need be tried."""
+def _convincing(model: Model, finalists: list[_Rated], photo: Evidence) -> bool:
+    """Whether the geometry explains the photo so well, or so much better than from elsewhere, that nothing else need be tried."""
+    best = finalists[0]
     if photo.trust == SURE and best.parts["region"] < 0.9:
         return False
-    return best.parts["edges"] > 0.55 and best.parts["surface"] > 0.7
+    second = _second(model, finalists)
+    clear = second is not None and best.score - second.score > CLEAR_LEAD
+    return best.parts["edges"] > 0.55 and best.parts["surface"] > (0.5 if clear else 0.7)
+
+
+def _second(model: Model, finalists: list[_Rated]) -> _Rated | None:
+    """The next best that stands elsewhere."""
+    return next((one for one in finalists[1:] if _differ(model, finalists[0].camera, one.camera)), None)
 
 
 def _distinct(rated: list[_Rated]) -> list[_Rated]:

@@ -20,6 +20,7 @@ from ..progress import Progress
 from ..types import Camera
 from .alignment_evidence import Evidence
 from .alignment_model import Model
+from .in_threads import in_threads
 
 Map = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -126,26 +127,23 @@ def by_features(
     model: Model, photo: Evidence, start: Camera, within_deg: float, most: int, progress: Progress
 ) -> list[Start]:
     """Cameras from features that the photo shares with pictures of the geometry."""
-    sift = cv2.SIFT.create(nfeatures=2500, contrastThreshold=0.02)
     scale = start.width / photo.rgb.shape[1]
     picture = _grey(photo.rgb)
-    keys, descriptors = sift.detectAndCompute(picture, None)
+    keys, descriptors = _sift().detectAndCompute(picture, None)
     if descriptors is None or len(keys) < 12:
         return []
     descriptors = _rooted(descriptors)
     places = np.array([key.pt for key in keys], np.float64) + 0.5
     directions, _ = near_directions(model, start, within_deg)
     directions = _thinned(directions, 26.0)
-    matched: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
-    for direction in directions:
-        progress.check()
-        # A long lens: little of the perspective is known yet.
-        distance = 4.0 * model.radius
-        lens = replace(
-            start, width=FEATURE_SIDE, height=FEATURE_SIDE, fx=1.75 * FEATURE_SIDE, fy=1.75 * FEATURE_SIDE
-        )
-        view = looking_from(model, direction, lens, distance)
-        matched.append(_matches(model, view, sift, places, descriptors))
+    # A long lens: little of the perspective is known yet.
+    distance, focal = 4.0 * model.radius, 1.75 * FEATURE_SIDE
+    lens = replace(start, width=FEATURE_SIDE, height=FEATURE_SIDE, fx=focal, fy=focal)
+
+    def match(direction: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return _matches(model, looking_from(model, direction, lens, distance), places, descriptors)
+
+    matched = in_threads(match, directions, lambda done: progress.check())
     starts: list[Start] = []
     near = sorted(range(len(matched)), key=lambda k: -len(matched[k][0]))[:10]
     for index in near:
@@ -162,8 +160,13 @@ def by_features(
     return kept[:most]
 
 
+def _sift() -> cv2.SIFT:
+    """A new one for each picture: one detector must not serve two threads."""
+    return cv2.SIFT.create(nfeatures=2500, contrastThreshold=0.02)
+
+
 def _matches(
-    model: Model, view: Camera, sift: cv2.SIFT, places: Floats, descriptors: Map
+    model: Model, view: Camera, places: Floats, descriptors: Map
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(pixels of the photo (N, 2), points of the surface (N, 3))."""
     nothing = np.zeros((0, 2)), np.zeros((0, 3))
@@ -171,7 +174,7 @@ def _matches(
     light = 0.55 + 0.45 * (shown.normal @ (view.cam_to_world[:3, :3] @ np.array([0.3, -0.5, -0.8])))
     drawn = np.clip(shown.albedo * light[..., None], 0, 1) ** (1 / 2.2)
     drawn = np.where(shown.inside[..., None], drawn, 0.5)
-    keys, ours = sift.detectAndCompute(_grey(drawn), (shown.inside * 255).astype(np.uint8))
+    keys, ours = _sift().detectAndCompute(_grey(drawn), (shown.inside * 255).astype(np.uint8))
     if ours is None or len(keys) < 8:
         return nothing
     mine, other = _clear_matches(_rooted(ours), descriptors)

@@ -21,6 +21,7 @@ from ..types import Camera
 from .alignment_evidence import Evidence
 from .alignment_model import Model
 from .alignment_search import Start, apart, directions_around, looking_from
+from .in_threads import in_threads
 
 Map = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -53,29 +54,29 @@ def by_edges(
     scale = width / start.width
     # The object fills between a fifth and all of the photo.
     radii = np.geomspace(0.13, 0.13 * 1.18 ** (SIZES - 1), SIZES) * min(height, width)
-    found = []
-    for direction in around:
-        progress.check()
+
+    def lay(direction: Floats) -> list[tuple[float, float, Camera, float, float, Floats]]:
+        """The four best (score, distance, view, size, roll, shift) from one direction."""
         distance = max(start.fx * scale * model.radius / float(np.median(radii)), 2.0 * model.radius)
         view, edges = _drawn(model, start, direction, distance)
-        centre = DRAWN / 2
-        shapes, sizes, turns = [], [], []
-        for roll in ROLLS_DEG:
-            for radius in radii:
-                factor = radius / (view.fx * model.radius / distance)
-                shapes.append(_template(edges, centre, factor, roll, (height, width)))
-                sizes.append(factor)
-                turns.append(roll)
+        factors = radii / (view.fx * model.radius / distance)
+        kinds = [(roll, float(factor)) for roll in ROLLS_DEG for factor in factors]
+        shapes = [_template(edges, DRAWN / 2, factor, roll, (height, width)) for roll, factor in kinds]
         stack = torch.as_tensor(np.stack(shapes))
         weight = stack.abs().sum((1, 2)).clamp_min(1e-3)
         fit = torch.fft.ifft2(spectrum * torch.fft.fft2(stack, s=pad).conj()).real
         # Longer outlines are harder to meet by chance: the mean is weighed by the root of a root of the length.
-        score = fit / (weight**0.75)[:, None, None]
-        best, place = score.flatten(1).max(1)
+        best, place = (fit / (weight**0.75)[:, None, None]).flatten(1).max(1)
+        out = []
         for k in torch.topk(best, 4).indices.tolist():
             y, x = divmod(int(place[k]), pad[1])
             shift = np.array([x - pad[1] if x > width else x, y - pad[0] if y > height else y], np.float64)
-            found.append((float(best[k]), distance, view, sizes[k], turns[k], shift))
+            roll, factor = kinds[k]
+            out.append((float(best[k]), distance, view, factor, roll, shift))
+        return out
+
+    laid = in_threads(lay, around, lambda done: progress.check())
+    found = [item for items in laid for item in items]
     found.sort(key=lambda item: -item[0])
     starts: list[Start] = []
     for rank, distance, view, size, roll, shift in found:
