@@ -44,7 +44,7 @@ CLEAR_LEAD = 0.4
 """Of the score over the next best: about what a wrong place costs."""
 FOLLOWED = 4
 """Cameras that go on to the middle size."""
-DISTANCE = 0.01
+DISTANCE = 0.015
 """Standard deviation of the distance from which a camera is doubtful; on the objects of the packs (`bench_align --set tuning`)
 errors are about as large as it says."""
 FINE = (
@@ -270,7 +270,7 @@ def _graded(model: Model, best: _Rated, second: _Rated | None, photo: Evidence) 
         reasons.append("from another side the geometry looks much the same")
     if spread[5] > DISTANCE:
         reasons.append(
-            f"the distance is known to {100 * spread[5]:.0f} % only, because the lens is not known"
+            f"the distance is known to {100 * spread[5]:.1f} % only, because the lens is not known"
         )
     camera = replace(best.camera, grade=DOUBTFUL if reasons else GOOD, reason="; ".join(reasons))
     return Alignment(camera, {name: float(value) for name, value in metrics.items()})
