@@ -21,6 +21,7 @@ from . import engine, models
 from .settings import result_info
 
 BUNDLED = Path(__file__).parents[1] / "core/weights/heads/generator.safetensors"
+"""The same file as `core.models.heads.generator.WEIGHTS`, which cannot be asked here: it needs torch."""
 METHODS = ("head_sample", "head_invert", "head_blend")
 """`Result.method` of heads."""
 CODE = "head.safetensors"

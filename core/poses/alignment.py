@@ -159,14 +159,8 @@ def _followed(
             _Rated(s.camera, 0.0, {}, s.source) for s in starts if (s.source == "features") == of_features
         ]
         for number, stage in enumerate(stages):
-            share = 0.35 / len(stages)
-
-            def tell(
-                done: int, begun: float = 0.3 + share * number, per: float = share / max(len(going), 1)
-            ) -> None:
-                progress.update(begun + per * done)
-
-            rated = in_threads(partial(follow, stage=stage), going, tell)
+            progress.update(0.3 + 0.35 * number / len(stages))
+            rated = in_threads(partial(follow, stage=stage), going, lambda done: progress.check())
             going = sorted((one for one in rated if one.score > 0), key=lambda one: -one.score)
             if stage is not stages[-1]:
                 going = going[: max(FOLLOWED, (len(going) + 1) // 2)]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -24,12 +23,12 @@ def in_threads(
         items: what to work on.
         each: told in this thread how many are done; may raise to stop (cancel), what has not begun is then left out.
 
-    Each thread gets one of torch's own threads: those wait for each other at every small operation.
+    As many threads as torch was given. Each has one of torch's own: those wait for each other at every small operation.
     """
     made: list[Made] = []
     before = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(before, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for result in pool.map(work, items):
                 made.append(result)
                 each(len(made))
