@@ -71,12 +71,21 @@ class SampleSettings(HeadSettings):
     """Folder of a head's result in place of the seed."""
     gallery: int = 0
     """Previews of so many seeds from `seed` on, in place of a mesh."""
+    yaw: float = 0.0
+    """Degrees, of the head's own camera around it: 0 in front, positive towards the head's left."""
+    elevation: float = 0.0
+    """Degrees, of that camera: positive looks down on the head."""
+    orbit: int = 0
+    """Previews of the head from so many sides, each at three heights, in place of a mesh."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _within("truncation", self.truncation, 0.0, 1.5)
         _within("share", self.share, 0.0, 1.0)
         _within("gallery", self.gallery, 0, 64)
+        _within("yaw", self.yaw, -180.0, 180.0)
+        _within("elevation", self.elevation, -80.0, 80.0)
+        _within("orbit", self.orbit, 0, 72)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,15 @@ def add_parser(verb: argparse.ArgumentParser, common: argparse.ArgumentParser) -
     sample.add_argument(
         "--gallery", type=int, default=0, metavar="COUNT", help="previews of so many seeds, no mesh"
     )
+    sample.add_argument(
+        "--yaw", type=float, default=0.0, metavar="DEG", help="where the head's camera stands; 0: in front"
+    )
+    sample.add_argument(
+        "--elevation", type=float, default=0.0, metavar="DEG", help="from how high it looks down"
+    )
+    sample.add_argument(
+        "--orbit", type=int, default=0, metavar="COUNT", help="previews from so many sides, no mesh"
+    )
     invert = actions.add_parser("invert", parents=[common], allow_abbrev=False, help="a head from a portrait")
     invert.add_argument("inputs", nargs="*", metavar="PHOTO", help="one portrait")
     invert.add_argument("--mask", default="", metavar="FILE", help="white on the head, as large as the photo")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.props import IntProperty
@@ -12,9 +12,8 @@ from bpy.props import IntProperty
 from ..core.errors import InputError, MaquetteError
 from ..core.jobs.request import Request
 from ..core.results import Result
-from . import engine, inputs, jobs
+from . import engine, inputs, jobs, previews
 from .masks import save_painted_masks
-from .meshes import pack_image
 from .reports import ours, refuse
 from .settings import scene_state
 
@@ -107,15 +106,8 @@ class MAQUETTE_OT_clear_candidates(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """The pictures are ours alone."""
-        clear(context.scene)
+        previews.clear(scene_state(context.scene).candidates)
         return {"FINISHED"}
-
-
-def clear(scene: bpy.types.Scene) -> None:
-    """Empty the list and remove its pictures."""
-    state = scene_state(scene)
-    bpy.data.batch_remove([item.image for item in state.candidates if item.image is not None])
-    state.candidates.clear()
 
 
 def take_in(scene: bpy.types.Scene, folder: Path, result: Result) -> int:
@@ -124,21 +116,13 @@ def take_in(scene: bpy.types.Scene, folder: Path, result: Result) -> int:
     Raises:
         InputError: RESULT_UNREADABLE; the earlier ones stay then.
     """
-    rows = result.metrics["candidates"]
-    images = []
-    try:
-        for row in rows:
-            images.append(bpy.data.images.new(f"{row['model']} {row['seed']}", 1, 1))
-            pack_image(images[-1], folder / row["preview"])
-    except InputError:
-        bpy.data.batch_remove(images)
-        raise
-    clear(scene)
-    for row, image in zip(rows, images, strict=True):
-        item = scene_state(scene).candidates.add()
+
+    def fill(item: Any, row: dict[str, Any]) -> None:
         item.model, item.seed, item.licence = row["model"], row["seed"], row["licence"]
-        item.picture, item.image = result.metrics["picture"], image
-    return len(rows)
+        item.picture = result.metrics["picture"]
+
+    rows = result.metrics["candidates"]
+    return previews.take_in(scene_state(scene).candidates, folder, rows, "{model} {seed}", fill)
 
 
 CLASSES = (MAQUETTE_OT_candidates, MAQUETTE_OT_use_candidate, MAQUETTE_OT_clear_candidates)

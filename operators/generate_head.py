@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,8 @@ from ..core.errors import InputError, MaquetteError
 from ..core.head_settings import SampleSettings
 from ..core.jobs.request import Request
 from ..core.results import Result
-from . import jobs
+from . import jobs, previews
 from .head_options import CODE, can_make_heads, head_folder, head_options, is_head
-from .meshes import pack_image
 from .reports import refuse
 from .settings import scene_state
 
@@ -38,8 +38,8 @@ class MAQUETTE_OT_generate_head(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Start the job; without a window also wait for it and import what it made."""
         options = head_options(context.scene)
-        chosen = {"seed": options.seed, "truncation": options.truncation}
-        return _start(self, context, chosen, f"Head {options.seed}")
+        chosen = {"seed": options.seed, "truncation": options.truncation, **camera_of(options)}
+        return start(self, context, chosen, f"Head {options.seed}")
 
 
 class MAQUETTE_OT_head_gallery(bpy.types.Operator):
@@ -58,7 +58,7 @@ class MAQUETTE_OT_head_gallery(bpy.types.Operator):
         """Start the job; without a window also wait for it and take in what it made."""
         options = head_options(context.scene)
         chosen = {"seed": options.seed, "truncation": options.truncation, "gallery": options.count}
-        return _start(self, context, chosen, "Heads")
+        return start(self, context, chosen, "Heads")
 
 
 class MAQUETTE_OT_use_head(bpy.types.Operator):
@@ -83,8 +83,8 @@ class MAQUETTE_OT_use_head(bpy.types.Operator):
             return {"CANCELLED"}
         row = options.gallery[self.index]
         options.seed, options.truncation, options.model = row.seed, row.truncation, row.model
-        chosen = {"seed": row.seed, "truncation": row.truncation}
-        return _start(self, context, chosen, f"Head {row.seed}")
+        chosen = {"seed": row.seed, "truncation": row.truncation, **camera_of(options)}
+        return start(self, context, chosen, f"Head {row.seed}")
 
 
 class MAQUETTE_OT_clear_gallery(bpy.types.Operator):
@@ -96,7 +96,7 @@ class MAQUETTE_OT_clear_gallery(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """The pictures are ours alone."""
-        clear(context.scene)
+        previews.clear(head_options(context.scene).gallery)
         return {"FINISHED"}
 
 
@@ -130,7 +130,7 @@ class MAQUETTE_OT_mix_heads(bpy.types.Operator):
         except MaquetteError as error:
             return refuse(self, error)
         chosen = {"begin": str(first), "interpolate": str(second), "share": options.share}
-        return _start(self, context, chosen, f"{active.name} to {options.mix_with.name}")
+        return start(self, context, chosen, f"{active.name} to {options.mix_with.name}")
 
 
 def stored_head(item: bpy.types.Object) -> Path:
@@ -162,7 +162,13 @@ def shared_settings(scene: bpy.types.Scene) -> dict[str, Any]:
     }
 
 
-def _start(operator: Any, context: bpy.types.Context, chosen: dict[str, Any], title: str) -> Outcome:
+def camera_of(options: Any) -> dict[str, float]:
+    """Where the head's own camera is to stand, degrees."""
+    return {"yaw": math.degrees(options.yaw), "elevation": math.degrees(options.elevation)}
+
+
+def start(operator: Any, context: bpy.types.Context, chosen: dict[str, Any], title: str) -> Outcome:
+    """The job of `head sample` with these settings; without a window it is waited for, and its result taken in."""
     try:
         settings = SampleSettings.from_json(shared_settings(context.scene) | chosen).as_json()
         request = Request("head_sample", (), settings, out=str(jobs.new_result_folder(title)))
@@ -171,34 +177,20 @@ def _start(operator: Any, context: bpy.types.Context, chosen: dict[str, Any], ti
     return jobs.start(operator, context.scene, request, title)
 
 
-def clear(scene: bpy.types.Scene) -> None:
-    """Empty the gallery and remove its pictures."""
-    options = head_options(scene)
-    bpy.data.batch_remove([item.image for item in options.gallery if item.image is not None])
-    options.gallery.clear()
-
-
 def take_in(scene: bpy.types.Scene, folder: Path, result: Result) -> int:
     """A finished job's gallery in place of the earlier one; returns how many heads it shows.
 
     Raises:
         InputError: RESULT_UNREADABLE; the earlier one stays then.
     """
-    rows = result.metrics["gallery"]
-    images: list[bpy.types.Image] = []
-    try:
-        for row in rows:
-            images.append(bpy.data.images.new(f"Head {row['seed']}", 1, 1))
-            pack_image(images[-1], folder / row["preview"])
-    except InputError:
-        bpy.data.batch_remove(images)
-        raise
-    clear(scene)
-    for row, image in zip(rows, images, strict=True):
-        item = head_options(scene).gallery.add()
-        item.seed, item.truncation, item.image = row["seed"], result.metrics["truncation"], image
+
+    def fill(item: Any, row: dict[str, Any]) -> None:
+        item.seed, item.truncation = row["seed"], result.metrics["truncation"]
         item.model = result.metrics["model"]
-    return len(rows)
+
+    return previews.take_in(
+        head_options(scene).gallery, folder, result.metrics["gallery"], "Head {seed}", fill
+    )
 
 
 CLASSES = (

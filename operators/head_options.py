@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ class HeadPreview(bpy.types.PropertyGroup):
     )
 
 
+class HeadSide(bpy.types.PropertyGroup):
+    """A head from one side."""
+
+    yaw: FloatProperty(name="Yaw", description="Around the head; 0: in front", subtype="ANGLE")
+    elevation: FloatProperty(name="Elevation", description="Above the head's level", subtype="ANGLE")
+    image: PointerProperty(name="Preview", description="What is seen from there", type=bpy.types.Image)
+
+
 class HeadOptions(bpy.types.PropertyGroup):
     """`core.head_settings` as properties."""
 
@@ -88,6 +97,18 @@ class HeadOptions(bpy.types.PropertyGroup):
         min=1,
         max=64,
     )
+    yaw: FloatProperty(
+        name="Around",
+        description="Where the head's own camera stands: 0 in front, positive towards the head's left",
+        subtype="ANGLE", min=-math.pi, max=math.pi,
+    )  # fmt: skip
+    elevation: FloatProperty(
+        name="Above",
+        description="How far above the head's level its own camera stands",
+        subtype="ANGLE", min=-math.radians(80), max=math.radians(80),
+    )  # fmt: skip
+    orbit: CollectionProperty(type=HeadSide)
+    orbit_of: StringProperty(description="Seed, variety and generator that the orbit preview shows")
     mix_with: PointerProperty(
         name="Mix With", description="A head in the scene to mix the chosen one with", type=bpy.types.Object,
         poll=_may_be_picked,
@@ -174,7 +195,7 @@ def head_options(scene: bpy.types.Scene) -> Any:
     return scene.maquette_heads  # type: ignore[attr-defined]
 
 
-CLASSES = (HeadPreview, HeadOptions)
+CLASSES = (HeadPreview, HeadSide, HeadOptions)
 
 
 def register() -> None:

@@ -12,7 +12,7 @@ from bpy.props import BoolProperty, StringProperty
 from ..core.errors import InputError, MaquetteError
 from ..core.jobs.request import Request
 from ..core.results import Result, read_result
-from . import align_camera, animated_camera, candidates, generate_head, jobs, re_bake
+from . import align_camera, animated_camera, candidates, generate_head, jobs, orbit_head, re_bake
 from .compat import as_point_cloud
 from .photos import note_outcome
 from .presentation import hide_meshes, present
@@ -64,8 +64,8 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
             result = read_result(folder)
             if result.method == "candidates":
                 return self._take_candidates(context.scene, folder, result)
-            if result.method == "head_gallery":
-                return self._take_gallery(context.scene, folder, result)
+            if result.method in ("head_gallery", "head_orbit"):
+                return self._take_heads(context.scene, folder, result)
             if result.method == "align":
                 return self._take_alignment(context.scene, folder, result)
             if self._take_texture(context.scene, folder, result):
@@ -99,11 +99,13 @@ class MAQUETTE_OT_import_result(bpy.types.Operator):
         self.report({"INFO"}, f"{count} candidates")
         return {"FINISHED"}
 
-    def _take_gallery(self, scene: bpy.types.Scene, folder: Path, result: Result) -> Outcome:
-        count = generate_head.take_in(scene, folder, result)
+    def _take_heads(self, scene: bpy.types.Scene, folder: Path, result: Result) -> Outcome:
+        """A gallery, or a head from all sides."""
+        kind = generate_head if result.method == "head_gallery" else orbit_head
+        count = kind.take_in(scene, folder, result)
         if self.job:
             jobs.forget(self.job)
-        self.report({"INFO"}, f"{count} heads")
+        self.report({"INFO"}, f"{count} pictures")
         return {"FINISHED"}
 
     def _take_alignment(self, scene: bpy.types.Scene, folder: Path, result: Result) -> Outcome:

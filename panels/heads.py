@@ -9,6 +9,7 @@ from typing import Any
 import bpy
 
 from ..operators.head_options import head_folder, head_options, is_head
+from ..operators.orbit_head import shown_side
 from ..operators.settings import result_info
 from .sidebar import Sidebar
 from .text import draw_text, stored, words
@@ -47,6 +48,14 @@ class MAQUETTE_PT_generate_head(Sidebar, bpy.types.Panel):
         layout.use_property_decorate = False
         layout.prop(options, "seed")
         layout.prop(options, "truncation")
+        column = layout.column()
+        side = shown_side(options)
+        if side is not None and side.image is not None:
+            column.template_icon(side.image.preview_ensure().icon_id, scale=LARGE)
+        column.prop(options, "yaw")
+        row = column.row(align=True)
+        row.prop(options, "elevation")
+        row.operator("maquette.orbit_head", text="", icon="ORIENTATION_GIMBAL")
         layout.operator("maquette.generate_head", icon="MESH_DATA")
         row = layout.row(align=True)
         row.prop(options, "count")

@@ -17,17 +17,20 @@ from ..fit.inversion import InversionSettings, Perceptual, Portrait, Show
 from ..fit.picture_distance import pyramid_distance
 from ..jobs import warm
 from ..models.eg3d.encoder import PoseEncoder
+from ..models.heads.encoder import portrait_code
 from ..models.lpips.network import Lpips
 from ..progress import Progress
 from ..weights.networks import load_network
 from ..weights.store import installed_models
-from .head_model import OpenModel
+from .head_model import OpenModel, head_parser
 from .live_preview import EVERY_S, LivePreview
 
 STEPS = {"draft": 50, "normal": 110, "high": 300}
 """Of the latent; half as many tune the generator."""
 SLOW_PARAMETERS = 10_000_000
 """From so many on a generator takes minutes on a processor: said to the artist."""
+TOLD = 0.8
+"""How far the latent that the face reader tells is gone towards, from the mean."""
 TURNED = (-0.12, 0.12)
 """Radians of yaw to either side at which the search also begins where no encoder says the camera."""
 
@@ -39,9 +42,10 @@ def effort(quality: str, steps: int) -> InversionSettings:
 
 
 def starting_points(opened: OpenModel, portrait: Portrait, crop: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Latents and labels to begin at: the mean head, from the face finder's camera and to both sides of it.
+    """Latents and labels to begin at.
 
-    For a public generator its pose encoder, where it is installed, says the second camera instead.
+    Ours: the latent that the face reader tells, from the face finder's camera and to both sides of it, and the mean head. A
+    public generator: the mean head likewise; where its pose encoder is installed, that says the second camera instead.
 
     Args:
         opened: the generator.
@@ -50,7 +54,11 @@ def starting_points(opened: OpenModel, portrait: Portrait, crop: Tensor) -> list
     """
     device = opened.device
     label = portrait.label.to(device)
-    starts = [(opened.mean_ws, label)]
+    first, starts = opened.mean_ws, []
+    if opened.ours is not None:
+        starts = [(first, label)]
+        first = opened.ours.ws(portrait_code(head_parser(), crop.cpu()).to(device), TOLD)
+    starts = [(first, label), *starts]
     pose = next((model for model in installed_models() if model.layout == "eg3d_encoder"), None)
     if pose is not None and not opened.bare:
         public = warm.loaded(("eg3d encoder", str(pose.path)), lambda: load_network(pose.path)[1])
@@ -58,12 +66,12 @@ def starting_points(opened: OpenModel, portrait: Portrait, crop: Tensor) -> list
         side = public.config.side
         with torch.no_grad():
             told = public(F.interpolate(crop, size=(side, side), mode="bilinear", antialias=True)).label
-        return [*starts, (opened.mean_ws, told.to(device))]
+        return [*starts, (first, told.to(device))]
     pivot = opened.network.config.rendering.avg_camera_pivot
     for turn in TURNED:
         numbers = torch.zeros(NUMBERS, device=device)
         numbers[1] = turn
-        starts.append((opened.mean_ws, moved_label(label, numbers, pivot)))
+        starts.append((first, moved_label(label, numbers, pivot)))
     return starts
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from ..results import Result
 from .field_to_result import pick_device
 from .head_code import HeadCode, code_of, read_code
 from .head_model import OpenModel, find_head_model
-from .head_result import PLAN, finish, made_head, own_camera
+from .head_result import PLAN, Head, finish, made_head, own_camera
 
 CELL = 256
 """Side of one picture of the gallery at most."""
+HEIGHTS, SEEN_DEG = (-20.0, 0.0, 25.0), 90.0
+"""Elevations of an orbit's pictures, and how far around public networks have seen faces, degrees."""
 GALLERY_ANGLES = ((0.0, 0.0), (0.7, 0.05))
 """(yaw, pitch) of a preview's two pictures."""
 
@@ -44,28 +47,33 @@ def run(request: Request, folder: Path, progress: Progress) -> Result:
     opened = model.open(device)
     if settings.gallery:
         return _gallery(opened, settings, folder, progress)
-    progress.set_plan(PLAN)
-    with progress.stage("head"):
-        code = begin or drawn(opened, settings.seed, settings.truncation)
+    progress.set_plan({"orbit": 1.0} if settings.orbit else PLAN)
+    with progress.stage("orbit" if settings.orbit else "head"):
+        code = begin or drawn(opened, settings)
         if settings.interpolate:
             code = code.mixed(_second(opened, settings), settings.share)
         head = made_head(opened, code)
+        if settings.orbit:
+            return _orbit(head, settings, folder, progress)
         result = Result(_name(settings), "head_sample")
         result.cameras = [own_camera(head, folder, progress)]
         result.active_camera = result.cameras[0].source.name
     return finish(head, result, folder, settings, progress)
 
 
-def drawn(opened: OpenModel, seed: int, truncation: float) -> HeadCode:
-    """The head of a seed with a portrait's camera."""
-    return code_of(opened, opened.latent(seed, truncation), opened.portrait)
+def drawn(opened: OpenModel, settings: SampleSettings, seed: int | None = None) -> HeadCode:
+    """The head of a seed with a portrait's camera from where the settings say."""
+    focal = float(opened.portrait[0, 16])
+    angles = ((math.radians(settings.yaw), math.radians(settings.elevation)),)
+    label = labels_around(opened.network, angles, focal).to(opened.device)
+    return code_of(opened, opened.latent(settings.seed if seed is None else seed, settings.truncation), label)
 
 
 def _second(opened: OpenModel, settings: SampleSettings) -> HeadCode:
     """The head to mix with."""
     text = settings.interpolate
     if text.isdigit():
-        return drawn(opened, int(text), settings.truncation)
+        return drawn(opened, settings, int(text))
     if not Path(text).is_dir():
         raise InputError(
             "BAD_SETTING", f"interpolate is {text!r}.", "Name a seed, or the folder of a head's result."
@@ -78,6 +86,36 @@ def _second(opened: OpenModel, settings: SampleSettings) -> HeadCode:
 def _name(settings: SampleSettings) -> str:
     first = Path(settings.begin).name if settings.begin else f"Head {settings.seed}"
     return f"{first} to {Path(settings.interpolate).name}" if settings.interpolate else first
+
+
+def _orbit(head: Head, settings: SampleSettings, folder: Path, progress: Progress) -> Result:
+    """One picture file per side and height, with its angles."""
+    opened = head.opened
+    around = 360.0 if opened.bare else SEEN_DEG
+    # All round the last picture would be the first again.
+    yaws = np.linspace(-around / 2, around / 2, settings.orbit, endpoint=not opened.bare)
+    places = [(float(yaw), elevation) for elevation in HEIGHTS for yaw in yaws]
+    labels = labels_around(
+        head.network, [(math.radians(yaw), math.radians(up)) for yaw, up in places], opened.whole_focal
+    )
+    rows = []
+    for number, (yaw, elevation) in enumerate(places):
+        progress.update(number / len(places))
+        with torch.inference_mode():
+            (view,) = head_views(
+                head.network, head.code.ws.to(opened.device), head.planes, labels[number : number + 1]
+            )
+        path = folder / f"side_{number:03d}.png"
+        picture = Image.fromarray((view.rgb * 255 + 0.5).astype(np.uint8))
+        picture.thumbnail((CELL, CELL))
+        picture.save(path)
+        progress.preview(path)
+        rows.append({"yaw": yaw, "elevation": elevation, "preview": path.name})
+    result = Result(_name(settings), "head_orbit", seed=settings.seed, device=opened.device.type)
+    result.model = opened.model.card
+    result.metrics = {"orbit": rows, "licence": str(opened.model.card.get("licence", ""))}
+    result.settings = settings.as_json()
+    return result
 
 
 def _gallery(opened: OpenModel, settings: SampleSettings, folder: Path, progress: Progress) -> Result:

@@ -124,6 +124,15 @@ def head_sample(request, folder, progress):
         result = results.Result("Heads", "head_gallery")
         result.metrics = {"gallery": rows, "truncation": request.settings["truncation"], "model": ""}
         return result
+    if request.settings["orbit"]:
+        rows = []
+        for number in range(request.settings["orbit"]):
+            Image.new("RGB", (4, 4), (number, 60, 30)).save(folder / f"side_{number:03d}.png")
+            yaw = -180 + 360 * number / request.settings["orbit"]
+            rows.append({"yaw": yaw, "elevation": 0.0, "preview": f"side_{number:03d}.png"})
+        result = results.Result("Head", "head_orbit", settings=request.settings)
+        result.metrics = {"orbit": rows}
+        return result
     return head(request, folder, progress)
 
 

@@ -75,6 +75,33 @@ def test_the_gallery_and_one_of_it(engine, heads):
     assert len(heads.gallery) == 0
 
 
+def test_the_orbit_preview_shows_what_the_camera_will_see(engine, heads, module):
+    """Its picture follows the camera's angles, and goes when another head is asked for."""
+    shown_side = module("operators.orbit_head").shown_side
+    heads.seed, heads.truncation = 5, 0.5
+    assert shown_side(heads) is None
+    assert bpy.ops.maquette.orbit_head() == {"FINISHED"}
+    assert len(heads.orbit) == 12 and not any(item.type == "MESH" for item in bpy.data.objects)
+    pictures = len(bpy.data.images)
+    heads.yaw = np.radians(47)
+    assert round(np.degrees(shown_side(heads).yaw)) == 60
+    heads.yaw = np.radians(176)  # 180 is the same place as -180
+    assert round(np.degrees(shown_side(heads).yaw)) == -180
+    heads.elevation = np.radians(20)
+    head = made(5, heads)
+    assert (round(asked(head)["yaw"]), round(asked(head)["elevation"])) == (176, 20)
+    heads.seed = 6
+    assert shown_side(heads) is None
+    bpy.ops.maquette.orbit_head()
+    assert shown_side(heads) is not None and len(bpy.data.images) >= pictures
+    heads.gallery.add().seed = 3
+    heads.gallery[0].truncation = 0.5
+    heads.gallery[0].model = "stand_in"
+    assert (
+        bpy.ops.maquette.use_head(index=0) == {"FINISHED"} and heads.seed == 3 and shown_side(heads) is None
+    )
+
+
 def test_two_heads_are_mixed(engine, heads, scene):
     with pytest.raises(RuntimeError, match="Select a head that Maquette made"):
         bpy.ops.maquette.mix_heads()

@@ -110,7 +110,7 @@ def test_what_changes_data_can_be_undone(addon):
     jobs = {
         "image_to_mesh", "re_extract", "re_bake", "regenerate", "candidates", "use_candidate", "estimate_poses",
         "align_camera", "set_up_engine", "check_engine", "download_model", "add_model", "remove_model", "save_result",
-        "cancel_job", "dismiss_job", "stop_download", "look_for_engine", "generate_head", "head_gallery", "use_head",
+        "cancel_job", "dismiss_job", "stop_download", "look_for_engine", "generate_head", "head_gallery", "use_head", "orbit_head",
         "mix_heads", "head_from_photo", "blend_heads",
     }  # fmt: skip
     for name in at_once | jobs:

@@ -38,7 +38,7 @@ def test_a_clone_begins_with_the_exported_weights_to_half_precision(tmp_path: Pa
     write(averaged(state), tmp_path / "g.safetensors", {"step": "1", "heads": "3"})
     clone.start(tmp_path / "g.safetensors")
     assert (clone.step, clone.heads) == (1, 3)
-    for name in ("decoder.net.0.weight", "backbone.synthesis.b4.const"):
+    for name in ("decoder.net.0.weight", "backbone.synthesis.b32.const"):
         wanted = run.average[name]
         assert torch.allclose(
             clone.model.state_dict()[name], wanted, atol=1e-3 * float(wanted.abs().max())

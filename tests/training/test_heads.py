@@ -9,6 +9,8 @@ import pytest
 import torch
 from maquette.core.errors import InputError
 from maquette.core.models.eg3d.cameras import STANDARD_LANDMARKS, camera_of, frontal_label
+from maquette.core.models.heads.codes import STYLES, WIDTH, codes, groups, settle
+from maquette.core.models.heads.encoder import portrait_code
 from maquette.core.models.heads.faces import (
     WEIGHTS,
     Face,
@@ -32,8 +34,8 @@ from training.heads.makehuman import BROWS, EYES, HAIR, NOSE, SKIN
 from training.heads.pairs import make_pair, on_grey
 from training.heads.records import RECORD, VIEWS, View, make_record
 from training.heads.records import SIDE as FINE
-from training.heads.train_parser import Run, train, write
-from training.heads.validate_parser import rotations, validate
+from training.heads.train_parser import Run, code_loss, train, write
+from training.heads.validate_parser import code_scores, rotations, validate
 
 PACKS = Path(__file__).parents[3] / "shared/training_packs"
 needs_packs = pytest.mark.skipif(not PACKS.exists(), reason="needs ../shared/training_packs")
@@ -192,6 +194,44 @@ def test_batches_know_where_they_moved_the_head(tmp_path: Path) -> None:
     assert checked > 15
     easy = made(*records.rows(np.arange(4)), torch.Generator().manual_seed(0), easy=True)
     assert (easy.view[:, 1:5] == 0).all() and torch.equal(easy.parts, easy.parts.flip(2))
+
+
+def test_codes_are_told_where_the_picture_shows_them(tmp_path: Path) -> None:
+    """Not of mirrored pictures, nor of heads whose code nobody knows; their loss is that of the rows that count."""
+    shard = marked()
+    code = codes(3)
+    shard["traits"][:, :WIDTH] = code.numpy()
+    np.save(tmp_path / "train-0000.npy", shard)
+    np.save(tmp_path / "train_coded-0000.npy", shard)
+    records = Records(tmp_path, "train")
+    assert records.names == ["train-0000.npy", "train_coded-0000.npy"]
+    rows = records.rows(np.repeat(np.arange(len(records)), 4))
+    batch = made(*rows, torch.Generator().manual_seed(2))
+    known = ~batch.code[:, 0].isnan()
+    half = len(known) // 2
+    assert not known[:half].any() and known[half:].any()
+    shown = (batch.view[:, 0] > 0) & (batch.view[:, 5] > 0)  # seen from 20 degrees, its mirror image from -20
+    assert torch.equal(known[half:], shown[half:])
+    torch.testing.assert_close(batch.code[known], code.expand(int(known.sum()), -1))
+    right = torch.where(known[:, None], code, torch.randn(len(known), WIDTH))
+    for name in STYLES:
+        right[:, groups()[name]] *= 20
+    assert float(code_loss(right, batch.code)) < 1e-4 < float(code_loss(right + 0.3, batch.code))
+    scores = code_scores(right, batch.code)["code"]
+    assert set(scores.values()) == {1.0} and scores.keys() == groups().keys()
+
+
+def test_a_portraits_code_is_settled_whatever_its_size() -> None:
+    torch.manual_seed(0)
+    reader = HeadParser(TINY).eval()
+    crop = torch.rand(2, 3, SIDE, SIDE) * 2 - 1
+    code = portrait_code(reader, crop)
+    torch.testing.assert_close(settle(code), code)
+    with torch.no_grad():
+        said = reader((crop + 1) / 2).code
+    torch.testing.assert_close(code, settle(said))
+    twice = torch.nn.functional.interpolate(crop, scale_factor=2, mode="nearest")
+    torch.testing.assert_close(portrait_code(reader, twice), code, atol=0.05, rtol=0.05)
 
 
 def test_training_learns_goes_on_and_exports(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ theirs, through the normal's distribution function; of MakeHuman's 136 axes the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from maquette.core.models.heads.codes import groups
+import torch
+from maquette.core.models.heads.codes import WIDTH, groups, settle
 from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import beta, gamma
@@ -23,6 +25,8 @@ from .looks import HAIR_COLOURS, Look
 from .makehuman import EYEBROWS
 
 Floats = NDArray[np.float32]
+LOOK = ("skin", "tint", "hair_colour", "brow_share", "eye", "cloth", "light")
+"""Groups of a code that move nothing."""
 NATURAL = HAIR_COLOURS[:8]
 """Black to blond."""
 OURS = (  # of each number of expression: what rises with it, what when it falls
@@ -79,6 +83,12 @@ class CodedHeads:
         if self.second_pack(code):
             return self.ict.layers(self.ict_traits(code, macros))
         return self.wardrobe.layers(self.traits(code, macros))
+
+    def repainted(self, layers: list[Layer], code: Floats) -> list[Layer]:
+        """Layers of a code that differs from theirs in `LOOK` alone."""
+        look = self.look(code, self.macros(code))
+        paint = self.ict.skin_paint(look) if self.second_pack(code) else None
+        return self.wardrobe.repainted(layers, look, paint)
 
     def second_pack(self, code: Floats) -> bool:
         """Whether it is one of ICT's."""
@@ -178,6 +188,48 @@ class CodedHeads:
         lamps = np.stack([lamp / np.linalg.norm(lamp), fill / np.linalg.norm(fill)]).astype(np.float32)
         strengths = np.float32([0.65, 0.3]) * strength
         return Light(1 - 0.6 * strength, 0.1, lamps, strengths, np.float32([0.045, 0, -0.045]) * warm, 0.12)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A head that is known by its code alone."""
+
+    code: Floats
+    """(WIDTH,)"""
+
+    def vector(self) -> Floats:
+        """As it is."""
+        return self.code
+
+
+class CodedSource:
+    """`CodedHeads` as a source of records, beside both packs with their own traits."""
+
+    def __init__(self, heads: CodedHeads) -> None:
+        self.heads = heads
+
+    def traits(self, rng: np.random.Generator) -> Coded:
+        """A random code."""
+        raw = torch.from_numpy(rng.standard_normal((1, WIDTH))).float()
+        return Coded(settle(raw)[0].numpy())
+
+    def layers(self, traits: Coded) -> list[Layer]:
+        """Of a code."""
+        return self.heads.layers(traits.code)
+
+    def light(self, traits: Coded) -> Light:
+        """Of a code."""
+        return self.heads.light(traits.code)
+
+
+def other_look(code: Floats, rng: np.random.Generator) -> Floats:
+    """A code (WIDTH,) with the same shape and styles in other colours and light."""
+    out, places = code.copy(), np.concatenate([np.arange(len(code))[groups()[name]] for name in LOOK])
+    drawn = rng.standard_normal(len(places)).astype(np.float32)
+    out[places] = drawn * (
+        np.linalg.norm(code[places]) / np.linalg.norm(drawn)
+    )  # a settled code has a fixed length
+    return out
 
 
 def unit_rows(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from maquette.core.models.eg3d.cameras import FOCAL
+from maquette.core.models.heads.codes import WIDTH
 from maquette.core.models.heads.parser import ANGLE, SIDE
 from torch import Tensor
 
@@ -30,6 +31,8 @@ class Batch:
     """(B, S, S) int64"""
     view: Tensor
     """(B, 7), see `parser.VIEW`; the first is 1 where a face is to be found, else 0"""
+    code: Tensor
+    """(B, WIDTH) the generator's code; NaN where none is known, or what is seen is its mirror image or small"""
 
 
 class Records:
@@ -40,6 +43,7 @@ class Records:
         self.names: list[str] = []
         self.pictures: list[Tensor] = []  # a shard's (N, 5, side, side) uint8: RGBA, parts
         self.cameras: list[Tensor] = []  # (N, 3): zoom, yaw, elevation
+        self.codes: list[Tensor] = []  # (N, WIDTH), NaN where unknown
         self.refresh()
 
     def refresh(self) -> None:
@@ -55,26 +59,31 @@ class Records:
                 self.cameras.append(
                     torch.from_numpy(np.concatenate([zoom, shard["angles"]], -1).reshape(-1, 3))
                 )
+                codes = torch.from_numpy(shard["traits"][:, :WIDTH].copy()).repeat_interleave(VIEWS, 0)
+                self.codes.append(codes if "_coded" in path.name else torch.full_like(codes, math.nan))
 
     def __len__(self) -> int:
         """Pictures."""
         return sum(len(shard) for shard in self.pictures)
 
-    def rows(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Pictures (B, 5, side, side) uint8 and cameras (B, 3) by number."""
+    def rows(self, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (B, 5, side, side) uint8, cameras (B, 3) and codes (B, WIDTH) by number."""
         bounds = np.cumsum([0, *(len(shard) for shard in self.pictures)])
         shards = np.searchsorted(bounds, index, side="right") - 1
         places = list(zip(shards.tolist(), (index - bounds[shards]).tolist(), strict=True))
-        return torch.stack([self.pictures[s][i] for s, i in places]), torch.stack(
-            [self.cameras[s][i] for s, i in places]
+        pictures, cameras, codes = (
+            torch.stack([kept[s][i] for s, i in places]) for kept in (self.pictures, self.cameras, self.codes)
         )
+        return pictures, cameras, codes
 
     def portraits(self, heads: int) -> np.ndarray:
         """Numbers of the first portrait of each of the first heads."""
         return np.arange(heads) * VIEWS
 
 
-def made(pictures: Tensor, cameras: Tensor, generator: torch.Generator, easy: bool = False) -> Batch:
+def made(
+    pictures: Tensor, cameras: Tensor, codes: Tensor, generator: torch.Generator, easy: bool = False
+) -> Batch:
     """A batch from packed pictures; `easy`: EG3D's crops over backgrounds, not turned, shifted or spoiled."""
     count = len(pictures)
     uniform = lambda low, high, *shape: low + (high - low) * torch.rand((count, *shape), generator=generator)  # noqa: E731
@@ -130,7 +139,9 @@ def made(pictures: Tensor, cameras: Tensor, generator: torch.Generator, easy: bo
         ],
         1,
     )
-    return Batch(image.clamp(0, 1) if easy else spoiled(image.clamp(0, 1), uniform, generator), parts, view)
+    code = torch.where((~mirror & portrait & there)[:, None], codes, math.nan)
+    image = image.clamp(0, 1)
+    return Batch(image if easy else spoiled(image, uniform, generator), parts, view, code)
 
 
 def backgrounds(count: int, generator: torch.Generator) -> Tensor:

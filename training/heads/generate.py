@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write training records of heads: `python -m training.heads.generate --packs FOLDER --out FOLDER`.
 
-Shards of both packs take turns. They appear under their final name only when complete; a second start goes on where the first stopped. Heads of kind
+Shards of coded heads (those of the head generator) and of both packs take turns. They appear under their final name only when complete; a second start goes on where the first stopped. Heads of kind
 `validation` come from seeds of their own and never train. Everything follows from `--seed`.
 """
 
@@ -16,13 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .heads import Wardrobe
-from .ict import IctHeads
-from .records import RECORD, make_record
+from .coded import CodedHeads, CodedSource
+from .records import RECORD, Source, make_record
 
 log = logging.getLogger(__name__)
 SHARD = 32
-KINDS = ("train", "validation", "train_ict", "validation_ict")
+KINDS = ("train", "validation", "train_ict", "validation_ict", "train_coded", "validation_coded")
 
 
 def main() -> None:
@@ -36,18 +35,23 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    wardrobe = Wardrobe(options.packs / "makehuman_head")
-    ict = IctHeads(options.packs / "ict_facekit", wardrobe)
-    sources: dict[str, Wardrobe | IctHeads] = {"": wardrobe, "_ict": ict}
+    coded = CodedHeads(options.packs)
+    sources: dict[str, Source] = {"_coded": CodedSource(coded), "": coded.wardrobe, "_ict": coded.ict}
     for kind, count in (("validation", options.validation), ("train", options.heads)):
         for first in range(0, count, SHARD):
             for name, source in sources.items():
                 numbers = range(first, min(first + SHARD, count))
                 path = options.out / f"{kind}{name}-{first // SHARD:04d}.npy"
-                write_shard(path, source, 4 * options.seed + KINDS.index(kind + name), numbers)
+                write_shard(path, source, seed_of(options.seed, kind + name), numbers)
 
 
-def write_shard(path: Path, source: Wardrobe | IctHeads, seed: int, numbers: range) -> None:
+def seed_of(seed: int, kind: str) -> int:
+    """Every kind has seeds of its own."""
+    number = KINDS.index(kind)
+    return 4 * seed + number if number < 4 else 1000 + 2 * seed + number
+
+
+def write_shard(path: Path, source: Source, seed: int, numbers: range) -> None:
     """A shard of heads by their numbers, unless it is there."""
     if path.exists():
         return

@@ -8,7 +8,7 @@ face (Deep3DFaceRecon's, times 0.27) by a shift and one scale, as portraits are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -90,13 +90,22 @@ class Cloth:
         vertices = np.concatenate([head[self.rows] + 0.035 * out, head[self.rows] - np.float32([0, 3, 0])])
         inside = np.concatenate([neckline - self.height, np.ones(len(self.rows), np.float32)])
 
-        def paint(face: NDArray[np.int64], weights: Floats, uv: Floats) -> Floats:
-            alpha = (0.5 + 30 * (weights * inside[self.faces[face]]).sum(1)).clip(0, 1)
-            return np.concatenate([np.broadcast_to(np.float32(colour), (len(face), 3)), alpha[:, None]], 1)
-
+        paint = partial(self.paint, inside, colour)
         labels = np.full(len(self.faces), BACKGROUND, np.uint8)
         uvs = np.zeros((len(self.faces), 3, 2), np.float32)
         return Layer(place(vertices), self.faces, uvs, labels, paint, False, np.tile(shade[self.rows], 2))
+
+    def paint(
+        self,
+        inside: Floats,
+        colour: tuple[float, float, float],
+        face: NDArray[np.int64],
+        weights: Floats,
+        uv: Floats,
+    ) -> Floats:
+        """One colour below the neckline; `inside` (2 N,): how far a vertex is below it."""
+        alpha = (0.5 + 30 * (weights * inside[self.faces[face]]).sum(1)).clip(0, 1)
+        return np.concatenate([np.broadcast_to(np.float32(colour), (len(face), 3)), alpha[:, None]], 1)
 
 
 class Wardrobe:
@@ -207,6 +216,33 @@ class Wardrobe:
                 self._worn(name, body.garments[name].on(head), place, partial(self.paint_hair, look), HAIR)
             )
         return out
+
+    def repainted(self, layers: list[Layer], look: Look, skin: Paint | None = None) -> list[Layer]:
+        """The same layers (of either pack) in other colours; brows, hairstyle and neckline stay.
+
+        Args:
+            layers: of `dressed`, or of ICT's.
+            look: the colours.
+            skin: paint of the first layer in place of MakeHuman's.
+        """
+        out = []
+        for number, layer in enumerate(layers):
+            kind = int(layer.labels[0])
+            if number == 0:
+                paint = skin or partial(self.paint_skin, look)
+            elif kind == BACKGROUND:
+                inside = layer.paint.args[0]  # type: ignore[attr-defined]
+                paint = partial(self.cloth_of(layer).paint, inside, look.cloth)
+            else:
+                by_kind = {EYES: self.paint_eyes, BROWS: self.paint_brows, HAIR: self.paint_hair}
+                paint = partial(by_kind[kind], look)
+            out.append(replace(layer, paint=paint))
+        return out
+
+    @staticmethod
+    def cloth_of(layer: Layer) -> Cloth:
+        """The cloth that a layer was made from."""
+        return layer.paint.func.__self__  # type: ignore[attr-defined,no-any-return]
 
     def _worn(self, name: str, vertices: Floats, place: Place, paint: Paint, label: int) -> Layer:
         garment = self.body.garments[name]

@@ -15,7 +15,7 @@ from torch import Tensor
 from .coded import CodedHeads
 from .drawing import Layer, draw
 from .makehuman import EMPHASIS
-from .pool import Head, make_head
+from .pool import Head, make_heads
 from .records import View
 
 PICTURE, PATCH = 256, 128
@@ -52,7 +52,7 @@ def make_patches(source: CodedHeads, seed: int, count: int = 3) -> list[Patch]:
     """Pieces of one head's pictures."""
     rng = np.random.default_rng([seed, 3])
     row = codes(seed)[0].numpy()
-    layers, light, head = source.layers(row), source.light(row), make_head(source, seed)
+    layers, light, head = source.layers(row), source.light(row), make_heads(source, seed, 1)[0]
     out = []
     for _ in range(count):
         view = random_view(rng)

@@ -15,17 +15,19 @@ from maquette.core.models.heads.faces import orbit_pose
 from maquette.core.types import Camera
 from numpy.typing import NDArray
 
+from .coded import CodedSource
 from .drawing import Light, draw
 from .heads import Wardrobe
 from .ict import IctHeads
 from .looks import random_light
 from .makehuman import EMPHASIS
 
+Source = Wardrobe | IctHeads | CodedSource
 VIEWS, SIDE = 4, 128
 PORTRAIT, WIDE = 0.75, 0.4
 """Focal length of the pictures over EG3D's."""
 TRAITS = 196
-"""Numbers of a head (`Traits.vector`, or `IctTraits.vector` and zeros: the shard's name says which)."""
+"""Numbers of a head (`Traits.vector`, `IctTraits.vector` or a generator's code, then zeros: the shard's name says which)."""
 RECORD = np.dtype(
     [
         ("seed", "i8", 2),
@@ -73,11 +75,12 @@ class View:
         return camera_of(self.label, side)
 
 
-def make_record(source: Wardrobe | IctHeads, seed: tuple[int, int]) -> NDArray[np.void]:
+def make_record(source: Source, seed: tuple[int, int]) -> NDArray[np.void]:
     """A scalar of `RECORD`; the same seed gives the same head and pictures."""
     rng = np.random.default_rng(seed)
     out = np.zeros((), RECORD)
-    traits, light = source.traits(rng), random_light(rng)
+    traits = source.traits(rng)
+    light = source.light(traits) if isinstance(source, CodedSource) else random_light(rng)  # type: ignore[arg-type]
     layers = source.layers(traits)  # type: ignore[arg-type]
     vector = traits.vector()
     out["seed"], out["light"] = seed, summary(light)

@@ -49,53 +49,99 @@ class Samples:
     """(N,) parts; cloth is background."""
 
 
-def surface(layers: list[Layer], light: Light, inner: NDArray[np.bool_], rng: np.random.Generator) -> Samples:
-    """Samples of what can be seen; brows are painted on the skin, and what clothes, hair, lids or lips cover is left out.
+@dataclass(frozen=True)
+class Part:
+    """Samples of one layer."""
+
+    number: int
+    """Of the layer."""
+    face: NDArray[np.int64]
+    """(N,)"""
+    weights: Floats
+    """(N, 3)"""
+    points: Floats
+    """(N, 3)"""
+    normals: Floats
+    """(N, 3) turned outwards"""
+
+    def colours(self, layer: Layer, light: Light) -> Floats:
+        """(N, 4) lit sRGB and alpha."""
+        uv = (self.weights[..., None] * layer.uvs[self.face]).sum(1)
+        rgba = layer.paint(self.face, self.weights, uv).astype(np.float32)
+        shade = (
+            np.ones(len(self.face), np.float32)
+            if layer.shade is None
+            else (self.weights * layer.shade[layer.faces[self.face]]).sum(1)
+        )
+        gloss = np.full(len(self.face), layer.gloss, np.float32)
+        rgb = lit(rgba[:, :3], self.normals, -self.normals, shade, gloss, light)
+        return np.concatenate([rgb, rgba[:, 3:]], 1)
+
+
+class Surface:
+    """Where a head's samples lie: what can be seen; what clothes, hair, lids or lips cover is left out.
 
     Args:
+        layers: of a head; other colours of the same layers may be asked for afterwards.
         inner: (F,) faces of the first layer in the mouth and the eye sockets.
+        rng: places.
     """
-    sockets = inner & (layers[0].labels == EYES)
-    labels = np.where(sockets, SOCKETS, np.where(inner, INNER, layers[0].labels)).astype(np.uint8)
-    layers = [replace(layers[0], labels=labels), *layers[1:]]
-    parts = []
-    brows: tuple[Floats, Floats] | None = None
-    for number, layer in enumerate(layers):
-        kind = int(layer.labels[0]) if (layer.labels == layer.labels[0]).all() else -1
-        face, weights, points, normals = scattered(
-            layer, {HAIR: 16000, EYES: 6000, BROWS: 2500, BACKGROUND: 5000}.get(kind, SAMPLES), rng
+
+    def __init__(self, layers: list[Layer], inner: NDArray[np.bool_], rng: np.random.Generator) -> None:
+        sockets = inner & (layers[0].labels == EYES)
+        labels = np.where(sockets, SOCKETS, np.where(inner, INNER, layers[0].labels)).astype(np.uint8)
+        first = replace(layers[0], labels=labels)
+        self.parts: list[tuple[Part, NDArray[np.bool_]]] = []
+        self.brows: Part | None = None
+        marks = []
+        for number, layer in enumerate([first, *layers[1:]]):
+            kind = int(layer.labels[0]) if (layer.labels == layer.labels[0]).all() else -1
+            count = {HAIR: 16000, EYES: 6000, BROWS: 2500, BACKGROUND: 5000}.get(kind, SAMPLES)
+            face, weights, points, normals = scattered(layer, count, rng)
+            if not len(face):
+                continue
+            if kind in (HAIR, BROWS):  # strips have two sides; the outer one is seen
+                normals *= np.where((normals * (points - MIDDLE)).sum(1) > 0, 1, -1)[:, None].astype(
+                    np.float32
+                )
+            if kind == EYES:
+                normals = from_eyes(layer.vertices, points)
+            part = Part(number, face, weights, points, normals)
+            if kind == BROWS:
+                self.brows = part
+                continue
+            uv = (weights[..., None] * layer.uvs[face]).sum(1)
+            solid = layer.paint(face, weights, uv)[:, 3] > 0.5
+            kept = solid & ((kind != EYES) | (normals[:, 2] > 0.35))
+            self.parts.append((part, kept))
+            marks.append(
+                (points[kept], normals[kept], layer.labels[face][kept], np.full(kept.sum(), number == 0))
+            )
+        points, normals, labels, skin = (np.concatenate(values) for values in zip(*marks, strict=True))
+        self.under: tuple[NDArray[np.bool_], NDArray[np.int64], Floats] | None = None
+        if self.brows is not None:  # painted on the skin
+            distance, near = cKDTree(self.brows.points).query(points, distance_upper_bound=0.012)
+            hit = np.isfinite(distance) & np.isin(labels, (SKIN, NOSE))
+            share = np.clip(2.2 - distance[hit] / 0.0055, 0, 1).astype(np.float32)
+            self.under = hit, near[hit], share
+        self.kept = ~hidden(points, normals, labels, skin)
+        self.points, self.normals = (
+            np.ascontiguousarray(v[self.kept], np.float32) for v in (points, normals)
         )
-        if not len(face):
-            continue
-        rgba = layer.paint(face, weights, (weights[..., None] * layer.uvs[face]).sum(1)).astype(np.float32)
-        shade = (
-            np.ones(len(face), np.float32)
-            if layer.shade is None
-            else (weights * layer.shade[layer.faces[face]]).sum(1)
+        self.labels = labels[self.kept]
+
+    def samples(self, layers: list[Layer], light: Light) -> Samples:
+        """With the colours of these layers under a light."""
+        colours = np.concatenate(
+            [part.colours(layers[part.number], light)[kept, :3] for part, kept in self.parts]
         )
-        if kind in (HAIR, BROWS):  # strips have two sides; the outer one is seen
-            normals *= np.where((normals * (points - MIDDLE)).sum(1) > 0, 1, -1)[:, None].astype(np.float32)
-        if kind == EYES:
-            normals = from_eyes(layer.vertices, points)
-        gloss = np.full(len(face), layer.gloss, np.float32)
-        colour = lit(rgba[:, :3], normals, -normals, shade, gloss, light)
-        if kind == BROWS:
-            brows = points, np.concatenate([colour, rgba[:, 3:]], 1)
-            continue
-        kept = (rgba[:, 3] > 0.5) & ((kind != EYES) | (normals[:, 2] > 0.35))
-        own = np.full(kept.sum(), number == 0)
-        parts.append((points[kept], normals[kept], colour[kept], layer.labels[face][kept], own))
-    points, normals, colours, labels, skin = (np.concatenate(values) for values in zip(*parts, strict=True))
-    if brows is not None:
-        distance, near = cKDTree(brows[0]).query(points, distance_upper_bound=0.012)
-        hit = np.isfinite(distance) & np.isin(labels, (SKIN, NOSE))
-        share = brows[1][near[hit], 3:] * np.clip(2.2 - distance[hit] / 0.0055, 0, 1)[:, None]
-        colours[hit] += share * (brows[1][near[hit], :3] - colours[hit])
-    kept = ~hidden(points, normals, labels, skin)
-    return Samples(
-        *(np.ascontiguousarray(v[kept], np.float32) for v in (points, normals, colours.clip(0, 1))),
-        labels[kept],
-    )
+        if self.brows is not None and self.under is not None:
+            hit, near, share = self.under
+            brows = self.brows.colours(layers[self.brows.number], light)
+            cover = share[:, None] * brows[near, 3:]
+            colours[hit] += cover * (brows[near, :3] - colours[hit])
+        colours = np.ascontiguousarray(colours[self.kept].clip(0, 1), np.float32)
+        return Samples(self.points, self.normals, colours, self.labels)
 
 
 def from_eyes(vertices: Floats, points: Floats) -> Floats:
@@ -206,6 +252,8 @@ class Targets:
     """(P, 3) sRGB"""
     coloured: Floats
     """(P,) weight of the colour"""
+    nearest: NDArray[np.int64]
+    """(P,) the sample that a point takes its colour from"""
 
 
 def targets(samples: Samples, rng: np.random.Generator, count: int = POINTS) -> Targets:
@@ -220,8 +268,8 @@ def targets(samples: Samples, rng: np.random.Generator, count: int = POINTS) -> 
     return Targets(points, *answers(samples, points))
 
 
-def answers(samples: Samples, points: Floats) -> tuple[Floats, Floats, Floats]:
-    """Raw density (P,), colour (P, 3) and the colour's weight (P,) at points (P, 3)."""
+def answers(samples: Samples, points: Floats) -> tuple[Floats, Floats, Floats, NDArray[np.int64]]:
+    """Raw density (P,), colour (P, 3), the colour's weight (P,) and the sample it is of (P,), at points (P, 3)."""
     distance, nearest = cKDTree(samples.points).query(points)
     label = samples.labels[nearest]
     signed = ((points - samples.points[nearest]) * samples.normals[nearest]).sum(1)
@@ -235,4 +283,4 @@ def answers(samples: Samples, points: Floats) -> tuple[Floats, Floats, Floats]:
     signed = np.where((np.abs(points) > HALF - 0.004).any(1), 0.1, signed)
     density = (LEVEL - STEEP * signed).clip(LEAST, MOST)
     coloured = np.exp(-((distance / 0.025) ** 2)) + 0.01
-    return density.astype(np.float32), samples.colours[nearest], coloured.astype(np.float32)
+    return density.astype(np.float32), samples.colours[nearest], coloured.astype(np.float32), nearest

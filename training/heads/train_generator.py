@@ -30,7 +30,9 @@ from .surface import LEAST, LEVEL, MOST
 
 SOFT = 20.0
 """Of raw density: differences of this size next to the surface count in full, far from it by their logarithm."""
-WARMUP, EVERY, AVERAGE = 50, 25, 0.998
+WARMUP, AVERAGE = 50, 0.998
+MAPPING = 6.0
+"""Factor on the mapping network's rate, found in runs of two minutes."""
 
 
 class Run:
@@ -43,13 +45,16 @@ class Run:
         self.optimiser = self._optimiser()
 
     def _optimiser(self) -> torch.optim.Adam:
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        return torch.optim.Adam(trained, lr=self.rate, betas=(0.9, 0.99), eps=1e-8)
+        mapping = [p for p in self.model.backbone.mapping.parameters() if p.requires_grad]
+        known = set(map(id, mapping))
+        rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in known]
+        groups = [{"params": rest, "factor": 1.0}, {"params": mapping, "factor": MAPPING}]
+        return torch.optim.Adam(groups, lr=self.rate, betas=(0.9, 0.99), eps=1e-8)
 
     def apply(self, loss: Tensor, fall: float) -> None:
         """One step down a loss; `fall`: factor of the rate."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * fall * min(1.0, (self.step + 1) / WARMUP)
+            group["lr"] = group["factor"] * self.rate * fall * min(1.0, (self.step + 1) / WARMUP)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], 5.0)
@@ -111,41 +116,57 @@ def losses(density: Tensor, colour: Tensor, said: Tensor) -> dict[str, Tensor]:
     return {"shape": shape, "paint": paint}
 
 
+class Log:
+    """Writes `log.jsonl` and the checkpoint of a run as its steps go by."""
+
+    def __init__(self, run: Run, out: Path, phase: str, every: int, options: argparse.Namespace) -> None:
+        self.run, self.out, self.phase, self.every, self.options = run, out, phase, every, options
+        self.saved, self.first = time.monotonic(), run.step
+        self.recent: list[dict[str, float]] = []
+
+    def step(self, parts: dict[str, Tensor], start: float, made: float) -> None:
+        """After a step: its losses; processor seconds when it began and when its heads were made."""
+        run, end = self.run, time.process_time()
+        run.cpu_seconds += end - start
+        spent = {"made_s": made - start, "step_s": end - made}
+        self.recent.append({name: float(v.detach()) for name, v in parts.items()} | spent)
+        last = run.step == self.options.steps
+        if run.step % self.every == 0 or last:
+            line: dict[str, Any] = {
+                "phase": self.phase,
+                "side": run.model.config.plane_side,
+                "step": run.step,
+            }
+            line |= {"cpu_s": round(run.cpu_seconds), "heads": run.heads}
+            line |= {key: round(float(np.mean([r[key] for r in self.recent])), 4) for key in self.recent[0]}
+            self.recent.clear()
+            with (self.out / "log.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        due = time.monotonic() - self.saved > self.options.save_every
+        if last or due or run.step == self.first + 20:
+            run.save(self.out / "checkpoint.pt")
+            self.saved = time.monotonic()
+
+
 def train(run: Run, source: CodedHeads, out: Path, options: argparse.Namespace) -> None:
     """Until the last step."""
-    pool = Pool(source, run.heads, options.pool)
-    saved, recent, first = time.monotonic(), [], run.step
+    pool = Pool(source, run.heads, options.pool, options.looks, options.makers, options.packs)
+    log = Log(run, out, "space", 25, options)
     while run.step < options.steps:
         start = time.process_time()
         rng = np.random.default_rng([2, run.step])
-        fresh = 8 if not pool.heads else int(run.step % options.fresh == 0)
-        pool.grow(fresh)
+        pool.grow(8 if len(pool.heads) < 8 * options.looks else int(run.step % options.fresh == 0))
         codes, points, said = pool.batch(options.batch, options.points, rng)
+        run.heads = pool.next
         made = time.process_time()
         parts = losses(*said_at(run.model, codes, points), said)
-        fall = min(1.0, (options.steps - run.step) / max(options.fall, 1))
-        run.apply(parts["shape"] + 4.0 * parts["paint"], fall)
-        run.heads = pool.next
-        end = time.process_time()
-        run.cpu_seconds += end - start
-        recent.append(
-            {name: float(v.detach()) for name, v in parts.items()}
-            | {"made_s": made - start, "step_s": end - made}
-        )
-        if run.step % EVERY == 0 or run.step == options.steps:
-            line: dict[str, Any] = {"phase": "space", "side": run.model.config.plane_side, "step": run.step}
-            line |= {"cpu_s": round(run.cpu_seconds), "heads": run.heads}
-            line |= {key: round(float(np.mean([r[key] for r in recent])), 4) for key in recent[0]}
-            recent.clear()
-            with (out / "log.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        if (
-            run.step == options.steps
-            or time.monotonic() - saved > options.save_every
-            or run.step == first + 20
-        ):
-            run.save(out / "checkpoint.pt")
-            saved = time.monotonic()
+        run.apply(parts["shape"] + 4.0 * parts["paint"], falling(run, options))
+        log.step(parts, start, made)
+
+
+def falling(run: Run, options: argparse.Namespace) -> float:
+    """Factor of the rate: 1, then a straight line to zero over the last `--fall` steps."""
+    return min(1.0, (options.steps - run.step) / max(options.fall, 1))
 
 
 def main() -> None:
@@ -155,11 +176,15 @@ def main() -> None:
     arguments.add_argument("--side", type=int, default=64, choices=(64, 128), help="texels of a plane's side")
     arguments.add_argument("--steps", type=int, default=4000)
     arguments.add_argument("--fall", type=int, default=500, help="steps over which the rate falls to zero")
-    arguments.add_argument("--rate", type=float, default=2.5e-3)
-    arguments.add_argument("--batch", type=int, default=6)
+    arguments.add_argument("--rate", type=float, default=8e-3)
+    arguments.add_argument("--batch", type=int, default=4)
     arguments.add_argument("--points", type=int, default=3072)
-    arguments.add_argument("--pool", type=int, default=320)
-    arguments.add_argument("--fresh", type=int, default=2, help="a new head every so many steps")
+    arguments.add_argument("--pool", type=int, default=1600)
+    arguments.add_argument("--looks", type=int, default=4, help="colours that each shape comes in")
+    arguments.add_argument(
+        "--makers", type=int, default=0, help="processes that make heads; 0: one every --fresh steps, here"
+    )
+    arguments.add_argument("--fresh", type=int, default=8, help="a new head every so many steps")
     arguments.add_argument("--save-every", type=float, default=120)
     arguments.add_argument(
         "--start", type=Path, help="exported weights to begin with where --out has no checkpoint"

@@ -9,10 +9,8 @@ and compares both with the drawn head: L1 of colour and opacity, L1 of gradients
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +22,7 @@ from torch import Tensor
 from .coded import CodedHeads
 from .generator_config import generator_config
 from .patches import PATCH, Patch, make_patches
-from .train_generator import Run, losses
+from .train_generator import Log, Run, falling, losses
 
 RIM = 8
 """Pixels at a piece's rim that do not count: there the convolutions see zeros that no whole picture has."""
@@ -72,7 +70,7 @@ def train(run: Run, source: CodedHeads, out: Path, options: argparse.Namespace) 
     """Until the last step."""
     network, label = run.model, torch.zeros(options.batch, run.model.config.label_width)
     patches: list[Patch] = []
-    saved, recent, first = time.monotonic(), [], run.step
+    log = Log(run, out, "pictures", 25, options)
     while run.step < options.steps:
         start = time.process_time()
         rng = np.random.default_rng([3, run.step])
@@ -91,34 +89,9 @@ def train(run: Run, source: CodedHeads, out: Path, options: argparse.Namespace) 
         ]
         said = torch.stack([p.head.said[r] for p, r in zip(chosen, rows, strict=True)]).float()
         parts |= losses(torch.stack([s for s, _ in found]), torch.stack([c[:, :3] for _, c in found]), said)
-        total = (
-            parts["coarse"]
-            + 0.5 * parts["alpha"]
-            + parts["fine"]
-            + parts["edges"]
-            + 0.5 * (parts["shape"] + 4 * parts["paint"])
-        )
-        run.apply(total, min(1.0, (options.steps - run.step) / max(options.fall, 1)))
-        end = time.process_time()
-        run.cpu_seconds += end - start
-        recent.append(
-            {name: float(v.detach()) for name, v in parts.items()}
-            | {"made_s": made - start, "step_s": end - made}
-        )
-        if run.step % 50 == 0 or run.step == options.steps:
-            line: dict[str, Any] = {"phase": "pictures", "side": network.config.plane_side, "step": run.step}
-            line |= {"cpu_s": round(run.cpu_seconds), "heads": run.heads}
-            line |= {key: round(float(np.mean([r[key] for r in recent])), 4) for key in recent[0]}
-            recent.clear()
-            with (out / "log.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        if (
-            run.step == options.steps
-            or time.monotonic() - saved > options.save_every
-            or run.step == first + 20
-        ):
-            run.save(out / "checkpoint.pt")
-            saved = time.monotonic()
+        pictures = parts["coarse"] + 0.5 * parts["alpha"] + parts["fine"] + parts["edges"]
+        run.apply(pictures + 0.5 * (parts["shape"] + 4 * parts["paint"]), falling(run, options))
+        log.step(parts, start, made)
 
 
 def main() -> None:

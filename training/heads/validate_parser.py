@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from maquette.core.models.heads.codes import STYLES, groups
 from maquette.core.models.heads.parser import ANGLE, PARTS, HeadParser
 from torch import Tensor
 
@@ -22,26 +23,46 @@ def validate(model: HeadParser, held: Records, easy: bool = False, batch: int = 
     """
     model.eval()
     counts = np.zeros((len(PARTS), len(PARTS)))
-    said, true = [], []
+    said, true, codes, told = [], [], [], []
     generator = torch.Generator().manual_seed(7)
     for first in range(0, len(held), batch):
         index = np.arange(first, min(first + batch, len(held)))
-        pictures, cameras = held.rows(index)
+        rows = held.rows(index)
         if easy:
-            pictures, cameras = pictures[cameras[:, 0] > 0.7], cameras[cameras[:, 0] > 0.7]
-        made_batch = made(pictures, cameras, generator, easy)
+            portrait = rows[1][:, 0] > 0.7
+            rows = rows[0][portrait], rows[1][portrait], rows[2][portrait]
+        made_batch = made(*rows, generator, easy)
         reading = model(made_batch.image)
         pairs = made_batch.parts * len(PARTS) + reading.parts.argmax(1)
         counts += np.bincount(pairs.flatten().numpy(), minlength=len(PARTS) ** 2).reshape(counts.shape)
         said.append(reading.view)
         true.append(made_batch.view)
+        codes.append(made_batch.code)
+        told.append(reading.code)
     both = np.diag(counts)
     iou = both / np.maximum(counts.sum(0) + counts.sum(1) - both, 1)
     return {
         "mean_iou": round(float(iou.mean()), 4),
         "iou": {name: round(float(v), 3) for name, v in zip(PARTS, iou, strict=True)},
         **view_errors(torch.cat(said), torch.cat(true)),
+        **code_scores(torch.cat(told), torch.cat(codes)),
     }
+
+
+def code_scores(said: Tensor, true: Tensor) -> dict[str, Any]:
+    """Share of the variance of each group of normal numbers that is told, and how often styles are right; codes (N, WIDTH)."""
+    known = ~true[:, 0].isnan()
+    if not known.any():
+        return {}
+    said, true, out = said[known], true[known], {}
+    for name, place in groups().items():
+        if name in STYLES:
+            right = said[:, place].argmax(1) == true[:, place].argmax(1)
+            out[name] = round(float(right.float().mean()), 3)
+        else:
+            left = (said[:, place] - true[:, place]).square().mean() / true[:, place].square().mean()
+            out[name] = round(float(1 - left), 3)
+    return {"code": out}
 
 
 def view_errors(said: Tensor, true: Tensor) -> dict[str, float]:

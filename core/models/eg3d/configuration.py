@@ -118,6 +118,9 @@ class Eg3dConfig:
     """Learning-rate factor, by which the stored weights are divided."""
     channels: tuple[int, ...] = (512, 512, 512, 512, 512, 256, 128)
     """Of the backbone at 4, 8, 16 ... pixels; the last resolution is the planes'."""
+    first_side: int = 4
+    """Side of the learnt constant, where the channels begin. Published: 4; ours begins larger, which trains several times faster
+    on heads that are aligned."""
     plane_features: int = 32
     clamp: float | None = None
     """Limit of the backbone's activations."""
@@ -131,7 +134,7 @@ class Eg3dConfig:
     @property
     def plane_side(self) -> int:
         """Texels along a plane."""
-        return 4 << (len(self.channels) - 1)
+        return self.first_side << (len(self.channels) - 1)
 
     @property
     def rows(self) -> int:

@@ -111,7 +111,7 @@ class Synthesis(nn.Module):
 
     def __init__(self, config: Eg3dConfig) -> None:
         super().__init__()
-        self.sides = [4 << i for i in range(len(config.channels))]
+        self.sides = [config.first_side << i for i in range(len(config.channels))]
         for side, (width, out) in zip(self.sides, pairwise((0, *config.channels)), strict=True):
             block = SynthesisBlock(
                 width, out, config.w_width, side, 3 * config.plane_features, clamp=config.clamp

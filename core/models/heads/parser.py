@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from ..parts.convolutions import Residual, convolution
+from .codes import WIDTH
 
 PARTS = ("background", "skin", "hair", "eyes", "brows", "nose", "mouth", "ears", "neck")
 """Neck: all skin below the jaw. Clothes are background."""
@@ -42,7 +43,7 @@ class ParserConfig:
     fine: int = 12
     """Features at the picture's own resolution."""
     hidden: int = 128
-    """Width of the camera's head."""
+    """Width of the camera's head; the code's is twice as wide."""
 
     @classmethod
     def from_json(cls, text: str) -> ParserConfig:
@@ -59,10 +60,12 @@ class Reading:
     """(B, 9, S, S) scores."""
     view: Tensor
     """(B, 7), see `VIEW`."""
+    code: Tensor
+    """(B, codes.WIDTH) what the head generator's code of the head would be, mean over what is possible; styles as scores."""
 
 
 class HeadParser(nn.Module):
-    """RGB picture -> parts, presence, camera."""
+    """RGB picture -> parts, presence, camera, code."""
 
     def __init__(self, config: ParserConfig | None = None) -> None:
         super().__init__()
@@ -80,6 +83,10 @@ class HeadParser(nn.Module):
         side = SIDE >> len(c.channels)
         self.squeeze = convolution(c.channels[-1], 32)
         self.view = nn.Sequential(nn.Linear(32 * side**2, c.hidden), nn.SiLU(), nn.Linear(c.hidden, VIEW))
+        self.traits = convolution(c.channels[-1], 48)
+        self.code = nn.Sequential(
+            nn.Linear(48 * side**2, 2 * c.hidden), nn.SiLU(), nn.Linear(2 * c.hidden, WIDTH)
+        )
 
     def forward(self, image: Tensor) -> Reading:
         """image (B, 3, S, S) sRGB 0..1."""
@@ -90,10 +97,11 @@ class HeadParser(nn.Module):
             own.append(x)
         x = self.middle(x)
         view = self.view(self.squeeze(x).flatten(1))
+        code = self.code(self.traits(x).flatten(1))
         for expand, refine, features in zip(self.expand, self.refine, own[-2::-1], strict=False):
             x = refine(torch.cat([F.pixel_shuffle(expand(x), 2), features], 1))
         x = F.pixel_shuffle(self.expand[-1](x), 2)
-        return Reading(self.last(torch.cat([x, image.to(x.dtype)], 1)).float(), view.float())
+        return Reading(self.last(torch.cat([x, image.to(x.dtype)], 1)).float(), view.float(), code.float())
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], config: ParserConfig) -> HeadParser:

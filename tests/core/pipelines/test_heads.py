@@ -55,6 +55,27 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "head 3", folder / "head 8"
 
 
+def test_a_heads_camera_stands_where_it_is_asked_for(tmp_path: Path) -> None:
+    """90 degrees around: at the head's left, which is +x where the face looks towards -y; 30 up."""
+    scene = run("sample", (), tmp_path / "aside", seed=3, yaw=90.0, elevation=30.0)
+    world = np.array(scene["world_from_result"])
+    pose = world @ np.array(scene["cameras"][0]["source"]["cam_to_world"])
+    looks = pose[:3, 2] / np.linalg.norm(pose[:3, 2])
+    np.testing.assert_allclose(looks, [-np.cos(np.radians(30)), 0, -np.sin(np.radians(30))], atol=0.02)
+
+
+def test_an_orbit_shows_the_head_from_all_sides(tmp_path: Path) -> None:
+    scene = run("sample", (), tmp_path / "orbit", seed=3, orbit=4)
+    rows = scene["metrics"]["orbit"]
+    assert scene["method"] == "head_orbit" and len(rows) == 12 and not scene["objects"]
+    around = [row["yaw"] for row in rows[:4]]
+    # The small network is a public one, which has seen faces: from one side to the other, both included.
+    np.testing.assert_allclose(around, [-45, -15, 15, 45])
+    assert [row["elevation"] for row in rows[::4]] == [-20, 0, 25]
+    pictures = [np.asarray(Image.open(tmp_path / "orbit" / row["preview"])) for row in rows]
+    assert np.abs(pictures[0].astype(int) - pictures[3]).mean() > 1
+
+
 def test_a_seed_becomes_a_head_on_the_floor(two: tuple[Path, Path], tmp_path: Path) -> None:
     scene = json.loads((two[0] / "scene.json").read_text())
     assert (scene["method"], scene["seed"], scene["active_camera"]) == ("head_sample", 3, "front.png")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the head generator learns from: density and colour around a head's surface, and heads in other colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from maquette.core.models.heads.codes import codes, groups, settle
+
+from training.heads.coded import LOOK, CodedHeads, other_look
+from training.heads.drawing import Layer, Light
+from training.heads.pool import Pool, make_heads
+from training.heads.surface import LEAST, LEVEL, MIDDLE, MOST, SKIN, STEEP, Surface, answers
+
+PACKS = Path(__file__).parents[3] / "shared/training_packs"
+needs_packs = pytest.mark.skipif(not PACKS.is_dir(), reason="needs ../shared/training_packs")
+RADIUS = 0.3
+
+
+def ball() -> Layer:
+    """A skull of one colour, its face to +z."""
+    mesh = trimesh.creation.icosphere(4, RADIUS)
+    faces = np.asarray(mesh.faces, np.int64)
+
+    def paint(face, weights, uv):  # type: ignore[no-untyped-def]
+        return np.broadcast_to(np.float32([0.8, 0.4, 0.2, 1]), (len(face), 4))
+
+    vertices = (np.asarray(mesh.vertices) + MIDDLE).astype(np.float32)
+    none = np.zeros((len(faces), 3, 2), np.float32)
+    return Layer(vertices, faces, none, np.full(len(faces), SKIN, np.uint8), paint, True)
+
+
+def test_density_is_the_distance_to_the_surface_and_colour_that_of_its_light() -> None:
+    layer = ball()
+    # Ambient alone: everything has its own colour times 0.5.
+    light = Light(
+        0.5, 0.0, np.zeros((0, 3), np.float32), np.zeros(0, np.float32), np.zeros(3, np.float32), 0.0
+    )
+    surface = Surface([layer], np.zeros(len(layer.faces), np.bool_), np.random.default_rng(0))
+    samples = surface.samples([layer], light)
+    np.testing.assert_allclose(
+        samples.colours, np.broadcast_to([0.4, 0.2, 0.1], samples.colours.shape), atol=1e-5
+    )
+    rng = np.random.default_rng(1)
+    way = rng.standard_normal((400, 3))
+    way[:, 2] = -np.abs(way[:, 2])  # behind: no lids
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    height = rng.uniform(-0.02, 0.02, 400)
+    points = (MIDDLE + way * (RADIUS + height)[:, None]).astype(np.float32)
+    density, colour, weight, _ = answers(samples, points)
+    wanted = (LEVEL - STEEP * height).clip(LEAST, MOST)
+    assert np.abs(density - wanted).mean() < 0.05 * STEEP * 0.01  # flat faces, and samples a little apart
+    assert ((density > LEVEL) == (height < 0))[np.abs(height) > 0.002].all()
+    assert (weight[np.abs(height) < 0.003] > 0.9).all()
+    np.testing.assert_allclose(colour, np.broadcast_to([0.4, 0.2, 0.1], colour.shape), atol=1e-5)
+
+
+def test_another_look_keeps_shape_styles_and_length() -> None:
+    code = codes(9)[0].numpy()
+    other = other_look(code, np.random.default_rng(0))
+    for name, place in groups().items():
+        assert np.array_equal(code[place], other[place]) == (name not in LOOK), name
+    settled = settle(torch.from_numpy(other)[None])
+    torch.testing.assert_close(settled[0], torch.from_numpy(other))
+
+
+@needs_packs
+def test_other_colours_are_those_of_a_head_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = CodedHeads(PACKS)
+    packs = set()
+    for seed in (3, 4):
+        code = codes(seed)[0].numpy()
+        packs.add(source.second_pack(code))
+        other = other_look(code, np.random.default_rng(seed))
+        layers, anew = source.layers(code), source.layers(other)
+        inner = source.inner[source.second_pack(code)]
+        painted = Surface(layers, inner, np.random.default_rng(2)).samples(
+            source.repainted(layers, other), source.light(other)
+        )
+        whole = Surface(anew, inner, np.random.default_rng(2)).samples(anew, source.light(other))
+        np.testing.assert_array_equal(painted.points, whole.points)
+        np.testing.assert_array_equal(painted.colours, whole.colours)
+    assert packs == {False, True}
+    made = make_heads(source, 3, 2)
+    assert torch.equal(made[0].code, codes(3)[0]) and made[0].points is made[1].points
+    assert torch.equal(made[0].said[:, 0], made[1].said[:, 0])
+    assert (made[0].said[:, 1:4] - made[1].said[:, 1:4]).abs().mean() > 0.01
+    monkeypatch.setattr("training.heads.pool.make_heads", lambda source, seed, looks: made[:looks])
+    pool = Pool(source, 5, size=3, looks=2)
+    pool.grow(2)
+    assert (len(pool.heads), pool.next) == (3, 7)
