@@ -6,11 +6,7 @@ The codes follow from the number of the head, so no head comes twice, and none i
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import dataclass
-from itertools import count
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +14,7 @@ from maquette.core.models.heads.codes import codes
 from torch import Tensor
 
 from .coded import CodedHeads, other_look
+from .makers import Makers
 from .surface import Surface, targets
 
 HELD = 1_000_000
@@ -42,7 +39,7 @@ def make_heads(source: CodedHeads, seed: int, looks: int = 4) -> list[Head]:
     rng = np.random.default_rng([seed, 1])
     layers = source.layers(code)
     surface = Surface(layers, source.inner[source.second_pack(code)], rng)
-    found = targets(surface.samples(layers, source.light(code)), rng)
+    found = targets(surface.samples(layers, source.light(code)), surface.sight, rng)
     points = torch.from_numpy(found.points)
     out = []
     for number in range(looks):
@@ -57,16 +54,6 @@ def make_heads(source: CodedHeads, seed: int, looks: int = 4) -> list[Head]:
     return out
 
 
-def make_for_ever(packs: Path, first: int, step: int, looks: int, out: Any) -> None:
-    """A maker process: the heads of every `step`-th seed into a queue that holds a few."""
-    torch.set_num_threads(1)
-    source = CodedHeads(packs)
-    for seed in count(first, step):
-        made = make_heads(source, seed, looks)
-        # As bytes: torch's own way through shared memory holds a file open per tensor.
-        out.put((seed, made[0].points.numpy(), [(h.code.numpy(), h.said.numpy()) for h in made]))
-
-
 class Pool:
     """The heads at hand.
 
@@ -75,45 +62,25 @@ class Pool:
         first: seed of the next shape.
         size: of the pool.
         looks: of each shape.
-        makers: processes that make heads meanwhile; `grow` then takes what they have made.
-        packs: where they find their sources.
+        makers: make heads meanwhile.
     """
 
     def __init__(
-        self,
-        source: CodedHeads,
-        first: int,
-        size: int = 1600,
-        looks: int = 4,
-        makers: int = 0,
-        packs: Path | None = None,
+        self, source: CodedHeads, first: int, size: int = 1600, looks: int = 4, makers: Makers | None = None
     ) -> None:
-        self.source, self.next, self.size, self.looks = source, first, size, looks
+        self.source, self.next, self.size, self.looks, self.makers = source, first, size, looks, makers
         self.heads: list[Head] = []
-        self.queue: Any = None
-        if makers:
-            context = multiprocessing.get_context("spawn")
-            self.queue = context.Queue(maxsize=8)
-            for number in range(makers):
-                job = (packs, first + number, makers, looks, self.queue)
-                context.Process(target=make_for_ever, args=job, daemon=True).start()
 
     def grow(self, count: int = 1) -> None:
-        """New shapes, each in several looks; the oldest go. From makers: all that is there, and at least `count` at first."""
-        if self.queue is None:
-            for _ in range(count):
-                self._take(self.next, make_heads(self.source, self.next, self.looks))
+        """New shapes, each in several looks; the oldest go. From makers what is there, and at first at least `count`."""
+        if self.makers is None:
+            seeds = range(self.next, self.next + count)
+            made = [(seed, make_heads(self.source, seed, self.looks)) for seed in seeds]
         else:
-            while not self.queue.empty() or len(self.heads) < count * self.looks:
-                seed, points, rows = self.queue.get()
-                at = torch.from_numpy(points)
-                self._take(
-                    seed, [Head(torch.from_numpy(code), at, torch.from_numpy(said)) for code, said in rows]
-                )
-
-    def _take(self, seed: int, heads: list[Head]) -> None:
-        self.heads += heads
-        self.next = max(self.next, seed + 1)
+            made = self.makers.take(0 if self.heads else count)
+        for seed, heads in made:
+            self.heads += heads
+            self.next = max(self.next, seed + 1)
         del self.heads[: max(0, len(self.heads) - self.size)]
 
     def batch(self, heads: int, points: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,10 +7,16 @@ lies between scalp and hair is filled, as are mouth and eye sockets behind what 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from maquette.core.models.eg3d.cameras import FOCAL, camera_of, intrinsics, label_of
+from maquette.core.models.heads.faces import orbit_pose
 from maquette.core.models.heads.parser import PARTS
+from maquette.core.render.rasterize import camera_points, rasterize
+from maquette.core.types import Camera
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -23,14 +29,25 @@ INNER, SOCKETS = len(PARTS), len(PARTS) + 1
 SAMPLES, POINTS = 30000, 12000
 DENSER = np.float32([0.5, 1.0, 1.2, 1.0, 4.0, 3.0, 5.0, 2.0, 0.6, 0.5, 0.0])
 """Samples per area of each part, relative."""
-LEVEL, STEEP, LEAST, MOST = 10.0, 10000.0, -30.0, 300.0
-"""Raw density on the surface, its slope per unit of depth, and its limits."""
+LEVEL, STEEP, LEAST, MOST = 10.0, 25000.0, -30.0, 400.0
+"""Raw density on the surface, its slope per unit of depth, and its limits: light reaches 0.009 units (3 mm) in."""
+FACE, FLAT = 0.08, 0.35
+"""From this z on points in a face take the colour of the sample before them: depth counts so much of width. What shines through
+a lid must not be the eye.
+"""
 STRAND = 0.008
 """Half the thickness of hair around its strips."""
 HALF = 0.5
 """Of the box."""
-EYE, BALL = np.float32([0.083, 0.098, 0.2]), np.float32([0.083, 0.098, 0.17])
-"""About where the left one, and its middle, are."""
+EYE = np.float32([0.083, 0.098, 0.2])
+"""About where the left one is."""
+SIDES = (
+    (0, 0, 288), (-30, 0, 288), (30, 0, 288), (0, 25, 288), (0, -32, 288), (-68, 5, 224), (68, 5, 224), (-115, 5, 160),
+    (115, 5, 160), (180, 5, 160), (-40, 60, 160), (140, 60, 160),
+)  # fmt: skip
+"""Yaw, elevation and pixels of the cameras that say what can be seen; faces have the finest lines."""
+BEHIND = 0.0035
+"""How far behind the surface in the pixel a point may lie: half a pixel's slope; lids are thicker."""
 MIDDLE = np.float32([0.0, 0.12, -0.03])
 """Of a skull; hair is filled towards it."""
 
@@ -91,6 +108,7 @@ class Surface:
         sockets = inner & (layers[0].labels == EYES)
         labels = np.where(sockets, SOCKETS, np.where(inner, INNER, layers[0].labels)).astype(np.uint8)
         first = replace(layers[0], labels=labels)
+        self.sight = Sight(layers)
         self.parts: list[tuple[Part, NDArray[np.bool_]]] = []
         self.brows: Part | None = None
         marks = []
@@ -124,7 +142,7 @@ class Surface:
             hit = np.isfinite(distance) & np.isin(labels, (SKIN, NOSE))
             share = np.clip(2.2 - distance[hit] / 0.0055, 0, 1).astype(np.float32)
             self.under = hit, near[hit], share
-        self.kept = ~hidden(points, normals, labels, skin)
+        self.kept = ~hidden(points, labels, skin, self.sight.sees(points, normals))
         self.points, self.normals = (
             np.ascontiguousarray(v[self.kept], np.float32) for v in (points, normals)
         )
@@ -180,47 +198,77 @@ def scattered(
 
 
 def hidden(
-    points: Floats, normals: Floats, labels: NDArray[np.uint8], skin: NDArray[np.bool_]
+    points: Floats,
+    labels: NDArray[np.uint8],
+    skin: NDArray[np.bool_],
+    seen: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """(N,) which samples others cover, seen from outside; `skin` (N,): of the first layer.
+    """(N,) which samples cannot be seen from outside.
 
-    Lids cover eyeballs, lips the mouth, cheeks its walls: a head is star-shaped enough for directions from its middle to tell.
+    Args:
+        points: (N, 3).
+        labels: (N,).
+        skin: (N,) of the first layer.
+        seen: (N,) `Sight.sees`.
     """
-    out = np.zeros(len(points), np.bool_)
-    directions, radius = polar(points)
-    body = skin & (labels != INNER)
-    tree, radii = cKDTree(directions[body]), radius[body]
-    for own, gap, most, reach in (
-        (INNER, 0.001, 1, 0.03), (SKIN, 0.006, 4, 0.03), (MOUTH, 0.006, 4, 0.03)
-    ):  # fmt: skip
-        asked = labels == own
-        angle, near = tree.query(directions[asked], 4, distance_upper_bound=reach)
-        beyond = np.where(np.isfinite(angle), np.append(radii, 0.0)[near], 0.0)
-        out[asked] |= (beyond > radius[asked, None] + gap).sum(1) >= most
-        if own == INNER:  # a closed mouth has none
-            out[asked] |= cKDTree(points[body]).query(points[asked])[0] < 0.02
-    eyes = labels == EYES
-    lids = body & (labels == SKIN) & (points[:, 2] > 0.12)
-    apart, near = cKDTree(points[lids, :2]).query(points[eyes, :2], 4, distance_upper_bound=0.005)
-    front = np.where(np.isfinite(apart), np.append(points[lids, 2], -1.0)[near], -1.0)
-    out[eyes] |= (front > points[eyes, 2:] + 0.002).sum(1) >= 2
-    for side in (-1, 1):  # the inside of lids looks at the ball
-        offset = points - BALL * np.float32([side, 1, 1])
-        out |= (
-            skin
-            & (labels == SKIN)
-            & (np.linalg.norm(offset, axis=1) < 0.075)
-            & ((normals * offset).sum(1) < 0.004)
-        )
-    out |= (labels == MOUTH) & (normals[:, 2] < -0.2)
-    cloth = (labels == BACKGROUND) & ~skin
+    hair, cloth = (labels == HAIR) & ~skin, (labels == BACKGROUND) & ~skin
+    out = ~seen & ~hair & ~cloth
     if cloth.any():
         distance = cKDTree(points[cloth]).query(points, distance_upper_bound=0.02)[0]
         out |= np.isfinite(distance) & skin & np.isin(labels, (SKIN, NECK))
-    hair = (labels == HAIR) & ~skin
     if hair.any():
         out |= skin & beneath(points, points[hair], 0.002)
     return out
+
+
+class Sight:
+    """What cameras around a head see of its solid layers: skin, and the eyeballs without their corneas."""
+
+    def __init__(self, layers: list[Layer]) -> None:
+        meshes = [(layers[0].vertices, layers[0].faces)]
+        for layer in layers[1:]:
+            if (layer.labels == EYES).all():
+                middle = np.full((len(layer.faces), 3), 1 / 3, np.float32)
+                alpha = layer.paint(np.arange(len(layer.faces)), middle, layer.uvs.mean(1))[:, 3]
+                meshes.append((layer.vertices, layer.faces[alpha > 0.5]))
+        starts = np.cumsum([0, *(len(vertices) for vertices, _ in meshes)])
+        vertices = torch.from_numpy(np.concatenate([v for v, _ in meshes]))
+        faces = torch.from_numpy(
+            np.concatenate([f + n for (_, f), n in zip(meshes, starts[:-1], strict=True)])
+        )
+        self.views = []
+        for yaw, elevation, side in SIDES:
+            label = label_of(orbit_pose(yaw, elevation), intrinsics(FOCAL * 0.68))
+            camera = camera_of(label, side)
+            self.views.append((camera, rasterize(vertices, faces, camera).depth.numpy()))
+
+    def depths(self, points: Floats) -> Iterator[tuple[Camera, Floats, Floats]]:
+        """Per camera: z of points (N, 3) and of the surface in their pixels, -inf outside of the picture."""
+        at = torch.from_numpy(points)
+        for camera, depth in self.views:
+            x, y, z = camera_points(at, camera).numpy().T
+            column = (x / z * camera.fx + camera.cx).astype(np.int64)
+            row = (y / z * camera.fy + camera.cy).astype(np.int64)
+            height, width = depth.shape
+            inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+            front = depth[row.clip(0, height - 1), column.clip(0, width - 1)]
+            yield camera, z, np.where(inside, front, -np.inf).astype(np.float32)
+
+    def sees(self, points: Floats, normals: Floats) -> NDArray[np.bool_]:
+        """(N,) whether points (N, 3) of the surface are seen, and not from behind: lids cover eyeballs, lips the mouth."""
+        out = np.zeros(len(points), np.bool_)
+        for camera, z, front in self.depths(points):
+            towards = camera.centre.astype(np.float32) - points
+            slant = (normals * towards).sum(1) / np.linalg.norm(towards, axis=1)
+            out |= (z < front + BEHIND) & (slant > 0.1)
+        return out
+
+    def outside(self, points: Floats) -> NDArray[np.bool_]:
+        """(N,) whether points (N, 3) lie before the surface for some camera: what no camera looks into counts as solid."""
+        out = np.zeros(len(points), np.bool_)
+        for _, z, front in self.depths(points):
+            out |= z < front
+        return out
 
 
 def polar(points: Floats) -> tuple[Floats, Floats]:
@@ -256,7 +304,7 @@ class Targets:
     """(P,) the sample that a point takes its colour from"""
 
 
-def targets(samples: Samples, rng: np.random.Generator, count: int = POINTS) -> Targets:
+def targets(samples: Samples, sight: Sight, rng: np.random.Generator, count: int = POINTS) -> Targets:
     """Half the points next to the surface, a quarter a little off it, a quarter anywhere in and around the box."""
     near, off = count * 5 // 8, count // 8
     choice = rng.integers(len(samples.points), size=near + off)
@@ -265,16 +313,26 @@ def targets(samples: Samples, rng: np.random.Generator, count: int = POINTS) -> 
     points = samples.points[choice] + samples.normals[choice] * step[:, None] + side
     free = rng.uniform(-HALF - 0.04, HALF + 0.04, (count - len(points), 3)).astype(np.float32)
     points = np.concatenate([points, free])
-    return Targets(points, *answers(samples, points))
+    return Targets(points, *answers(samples, sight, points))
 
 
-def answers(samples: Samples, points: Floats) -> tuple[Floats, Floats, Floats, NDArray[np.int64]]:
+def answers(
+    samples: Samples, sight: Sight, points: Floats
+) -> tuple[Floats, Floats, Floats, NDArray[np.int64]]:
     """Raw density (P,), colour (P, 3), the colour's weight (P,) and the sample it is of (P,), at points (P, 3)."""
     distance, nearest = cKDTree(samples.points).query(points)
     label = samples.labels[nearest]
     signed = ((points - samples.points[nearest]) * samples.normals[nearest]).sum(1)
     # Far from any sample the plane through it says little: the distance does.
     signed = np.where(distance > 0.03, np.sign(signed) * distance, signed)
+    # Next to lids, lips and nostrils planes of the nearest samples contradict each other; sight does not.
+    outside = sight.outside(points)
+    signed = np.where(outside, np.abs(signed), -np.maximum(np.abs(signed), 0.7 * distance))
+    behind = ~outside & (points[:, 2] > FACE) & (label != HAIR)
+    if behind.any():
+        front = np.nonzero(samples.points[:, 2] > FACE - 0.05)[0]
+        flat = np.float32([1, 1, FLAT])
+        nearest[behind] = front[cKDTree(samples.points[front] * flat).query(points[behind] * flat)[1]]
     signed = np.where(label == HAIR, distance - STRAND, signed)
     strips = samples.points[samples.labels == HAIR]
     if len(strips) > 2000:  # what lies between hair and scalp is filled

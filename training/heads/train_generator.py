@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from torch import Tensor
 
 from .coded import CodedHeads
 from .generator_config import generator_config, grown, new_generator
-from .pool import Pool
+from .makers import Makers
+from .pool import Pool, make_heads
 from .surface import LEAST, LEVEL, MOST
 
 SOFT = 20.0
@@ -150,7 +152,9 @@ class Log:
 
 def train(run: Run, source: CodedHeads, out: Path, options: argparse.Namespace) -> None:
     """Until the last step."""
-    pool = Pool(source, run.heads, options.pool, options.looks, options.makers, options.packs)
+    make = partial(make_heads, looks=options.looks)
+    makers = Makers(options.packs, make, run.heads, options.makers) if options.makers else None
+    pool = Pool(source, run.heads, options.pool, options.looks, makers)
     log = Log(run, out, "space", 25, options)
     while run.step < options.steps:
         start = time.process_time()

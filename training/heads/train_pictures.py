@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .coded import CodedHeads
 from .generator_config import generator_config
+from .makers import Makers
 from .patches import PATCH, Patch, make_patches
 from .train_generator import Log, Run, falling, losses
 
@@ -70,13 +71,19 @@ def train(run: Run, source: CodedHeads, out: Path, options: argparse.Namespace) 
     """Until the last step."""
     network, label = run.model, torch.zeros(options.batch, run.model.config.label_width)
     patches: list[Patch] = []
+    makers = Makers(options.packs, make_patches, run.heads, options.makers) if options.makers else None
     log = Log(run, out, "pictures", 25, options)
     while run.step < options.steps:
         start = time.process_time()
         rng = np.random.default_rng([3, run.step])
-        for _ in range(6 if not patches else int(run.step % options.fresh == 0 or len(patches) < 60)):
-            patches += make_patches(source, run.heads)
-            run.heads += 1
+        if makers is not None:
+            made_now = makers.take(0 if patches else 2)
+        else:
+            fresh = 6 if not patches else int(run.step % options.fresh == 0)
+            made_now = [(seed, make_patches(source, seed)) for seed in range(run.heads, run.heads + fresh)]
+        for seed, more in made_now:
+            patches += more
+            run.heads = max(run.heads, seed + 1)
         del patches[: max(0, len(patches) - options.pool)]
         chosen = [patches[i] for i in rng.choice(len(patches), options.batch, replace=False)]
         made = time.process_time()
@@ -98,7 +105,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--packs", type=Path, required=True, help="folder training_packs")
     arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument("--side", type=int, default=64, choices=(64, 128), help="texels of a plane's side")
+    arguments.add_argument(
+        "--side", type=int, default=128, choices=(64, 128), help="texels of a plane's side"
+    )
     arguments.add_argument("--steps", type=int, required=True)
     arguments.add_argument("--fall", type=int, default=500, help="steps over which the rate falls to zero")
     arguments.add_argument("--rate", type=float, default=1.5e-3)
@@ -106,7 +115,10 @@ def main() -> None:
     arguments.add_argument("--points", type=int, default=2048)
     arguments.add_argument("--pool", type=int, default=600, help="pieces at hand")
     arguments.add_argument(
-        "--fresh", type=int, default=4, help="a new head (three pieces) every so many steps"
+        "--fresh", type=int, default=16, help="a new head (three pieces) every so many steps"
+    )
+    arguments.add_argument(
+        "--makers", type=int, default=0, help="processes that draw; 0: one head every --fresh steps, here"
     )
     arguments.add_argument("--save-every", type=float, default=120)
     options = arguments.parse_args()

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes that make heads or pictures while the trainer trains."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .coded import CodedHeads
+
+Make = Callable[[CodedHeads, int], Any]
+"""Source, seed -> what is made of it."""
+WAITING = 8
+"""Things at most that wait to be taken."""
+
+
+class Makers:
+    """A few processes, each with every so many-th seed from `first` on; they end with this one."""
+
+    def __init__(self, packs: Path, make: Make, first: int, processes: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.queue: Any = context.Queue(maxsize=WAITING)
+        for number in range(processes):
+            job = (packs, make, first + number, processes, self.queue)
+            context.Process(target=make_for_ever, args=job, daemon=True).start()
+
+    def take(self, least: int = 0) -> list[tuple[int, Any]]:
+        """Seeds and what was made of them: all that waits, and at least so many."""
+        out: list[tuple[int, Any]] = []
+        while len(out) < least or not self.queue.empty():
+            seed, made = self.queue.get()
+            out.append((seed, pickle.loads(made)))
+        return out
+
+
+def make_for_ever(packs: Path, make: Make, first: int, step: int, out: Any) -> None:
+    """In a maker's process."""
+    torch.set_num_threads(1)
+    source = CodedHeads(packs)
+    for seed in count(first, step):
+        # Pickled here: torch's own way through shared memory holds a file open per tensor.
+        out.put((seed, pickle.dumps(make(source, seed))))
