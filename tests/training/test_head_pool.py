@@ -13,6 +13,7 @@ from maquette.core.models.heads.codes import codes, groups, settle
 
 from training.heads.coded import LOOK, CodedHeads, other_look
 from training.heads.drawing import Layer, Light
+from training.heads.makers import Makers
 from training.heads.pool import Pool, make_heads
 from training.heads.surface import LEAST, LEVEL, MIDDLE, MOST, SKIN, STEEP, Surface, answers
 
@@ -70,6 +71,24 @@ def test_another_look_keeps_shape_styles_and_length() -> None:
         assert np.array_equal(code[place], other[place]) == (name not in LOOK), name
     settled = settle(torch.from_numpy(other)[None])
     torch.testing.assert_close(settled[0], torch.from_numpy(other))
+
+
+def test_makers_make_beside_and_a_dead_one_is_noticed() -> None:
+    """Two processes share the seeds; what they made comes whole; when one has died, that is said."""
+    makers = Makers(PACKS, told, 5, 2)
+    if PACKS.is_dir():
+        seeds = sorted(seed for seed, _ in makers.take(4))
+        assert len(set(seeds)) == len(seeds) and min(seeds) in (5, 6)
+    makers.processes[0].kill()
+    makers.processes[0].join(10)
+    with pytest.raises(RuntimeError, match="has died"):
+        makers.take(1)
+    makers.processes[1].kill()
+
+
+def told(source: CodedHeads, seed: int) -> int:
+    """Stands for a head."""
+    return seed
 
 
 @needs_packs

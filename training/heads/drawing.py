@@ -131,14 +131,21 @@ def fragments(
     points: torch.Tensor, faces: NDArray[np.int64], chosen: NDArray[np.int64], camera: Camera
 ) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64], Floats]:
     """Every pixel that every chosen face covers: (N,) pixel, (N,) depth, (N,) face, (N, 3) barycentrics."""
+    nothing = (
+        np.zeros(0, np.int64),
+        np.zeros(0, np.float32),
+        np.zeros(0, np.int64),
+        np.zeros((0, 3), np.float32),
+    )
     if not len(chosen):
-        none = np.zeros(0, np.int64)
-        return none, np.zeros(0, np.float32), none, np.zeros((0, 3), np.float32)
+        return nothing
     corners = torch.from_numpy(faces[chosen])
     inverse = 1 / points[:, 2].clamp(min=1e-3)
     focal, middle = points.new_tensor([camera.fx, camera.fy]), points.new_tensor([camera.cx, camera.cy])
     screen = points[:, :2] * inverse[:, None] * focal + middle
     found = list(spans(screen, inverse, corners, camera.width, camera.height))
+    if not found:  # all of them lie beside the picture
+        return nothing
     pixel, owner = (torch.cat([part[k] for part in found]).numpy() for k in (0, 2))
     matrices = points[corners].double().numpy().transpose(0, 2, 1)  # columns are the corners
     thin = np.abs(np.linalg.det(matrices)) < 1e-12

@@ -40,6 +40,10 @@ def new_generator(config: Eg3dConfig) -> Eg3d:
         for name, module in network.named_modules():
             if name.endswith("torgb"):
                 module.weight *= 0.5  # type: ignore[operator, union-attr]
+    # Super-resolution sharpens all heads alike: what it learnt to do by the latent did wrong to the colours of heads it had not met.
+    for name, parameter in network.superresolution.named_parameters():
+        if ".affine." in name:
+            parameter.requires_grad_(False).fill_(0.0 if name.endswith("weight") else 1.0)
     # Labels do nothing (the camera is not conditioned on), nor does noise.
     network.backbone.mapping.embed.requires_grad_(False)
     for name, parameter in network.named_parameters():

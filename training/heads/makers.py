@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import torch
@@ -26,17 +27,35 @@ class Makers:
     def __init__(self, packs: Path, make: Make, first: int, processes: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.queue: Any = context.Queue(maxsize=WAITING)
-        for number in range(processes):
-            job = (packs, make, first + number, processes, self.queue)
-            context.Process(target=make_for_ever, args=job, daemon=True).start()
+        self.processes = [
+            context.Process(
+                target=make_for_ever, args=(packs, make, first + number, processes, self.queue), daemon=True
+            )
+            for number in range(processes)
+        ]
+        for process in self.processes:
+            process.start()
 
     def take(self, least: int = 0) -> list[tuple[int, Any]]:
-        """Seeds and what was made of them: all that waits, and at least so many."""
+        """Seeds and what was made of them: all that waits, and at least so many.
+
+        Raises:
+            RuntimeError: a maker has died; its traceback stands above.
+        """
+        self._check()
         out: list[tuple[int, Any]] = []
         while len(out) < least or not self.queue.empty():
-            seed, made = self.queue.get()
-            out.append((seed, pickle.loads(made)))
+            try:
+                seed, made = self.queue.get(timeout=5)
+            except Empty:
+                self._check()
+            else:
+                out.append((seed, pickle.loads(made)))
         return out
+
+    def _check(self) -> None:
+        if not all(process.is_alive() for process in self.processes):
+            raise RuntimeError("a maker of heads has died")
 
 
 def make_for_ever(packs: Path, make: Make, first: int, step: int, out: Any) -> None:

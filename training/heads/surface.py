@@ -37,8 +37,8 @@ a lid must not be the eye.
 """
 STRAND = 0.008
 """Half the thickness of hair around its strips."""
-HALF = 0.5
-"""Of the box."""
+HALF, AROUND = 0.5, 0.1
+"""Of the box; how far beyond it rays still ask."""
 EYE = np.float32([0.083, 0.098, 0.2])
 """About where the left one is."""
 SIDES = (
@@ -311,7 +311,7 @@ def targets(samples: Samples, sight: Sight, rng: np.random.Generator, count: int
     step = np.concatenate([rng.normal(0, 0.006, near), rng.normal(0, 0.035, off)]).astype(np.float32)
     side = rng.normal(0, 0.003, (near + off, 3)).astype(np.float32)
     points = samples.points[choice] + samples.normals[choice] * step[:, None] + side
-    free = rng.uniform(-HALF - 0.04, HALF + 0.04, (count - len(points), 3)).astype(np.float32)
+    free = rng.uniform(-HALF - AROUND, HALF + AROUND, (count - len(points), 3)).astype(np.float32)
     points = np.concatenate([points, free])
     return Targets(points, *answers(samples, sight, points))
 

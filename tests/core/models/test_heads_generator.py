@@ -6,13 +6,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from maquette.core.errors import InputError
 from maquette.core.models.eg3d.configuration import Eg3dConfig, RenderingConfig, SuperResolutionConfig
 from maquette.core.models.eg3d.generator import Eg3d
 from maquette.core.models.heads.codes import NORMAL, SCALE, STYLES, WIDTH, codes, groups, settle
-from maquette.core.models.heads.generator import HeadGenerator, left_out, load_generator
+from maquette.core.models.heads.generator import WEIGHTS, HeadGenerator, left_out, load_generator
+from maquette.core.pipelines.field_to_result import surface_field
+from maquette.core.progress import Progress
+from maquette.core.settings import MeshSettings
+from maquette.core.surface.report import mesh_report
 from safetensors.torch import save_file
 
 
@@ -83,3 +88,30 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
     del network.decoder
     with pytest.raises(InputError, match="does not hold"):
         load_generator(written(tmp_path / "part.safetensors", network))
+
+
+@pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled generator")
+def test_bundled_heads_are_whole_and_differ() -> None:
+    """Closed, in one piece, of a head's size; other seeds are other heads; the mean head lies between them."""
+    generator = load_generator()
+    bounds, depths = [], []
+    for seed in (1, 2):
+        ws = generator.sample(seed)
+        planes = generator.planes(ws)
+        progress = Progress()
+        progress.set_plan({"surface": 1.0})
+        mesh = surface_field(
+            generator.field(planes[0]), MeshSettings(quality="draft", resolution=72), progress
+        )
+        report = mesh_report(mesh)
+        assert report["watertight"] and report["parts"] == 1
+        bounds.append(np.array(report["bounds"]))
+        rendered = generator.network.render(planes, generator.frontal, 32)
+        depths.append(torch.where(rendered.opacity > 0.5, rendered.depth, torch.nan))
+        assert 0.3 < float((rendered.opacity > 0.5).float().mean()) < 0.95
+    height = [b[1][1] - b[0][1] for b in bounds]
+    assert all(0.6 < h <= 1.0 for h in height), height  # with the bust, in units of 0.37 m
+    assert float((depths[0] - depths[1]).abs().nanmean()) > 0.003
+    means = generator.mean_ws[0, 0]
+    apart = (generator.sample(1) - generator.sample(2))[0, 0].norm()
+    assert (generator.sample(1)[0, 0] - means).norm() < apart
