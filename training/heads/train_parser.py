@@ -156,7 +156,7 @@ def train(run: Run, data: Path, out: Path, batch: int, save_every: float = 120) 
                 "cpu_s": round(run.cpu_seconds),
                 "pictures": len(records),
             }
-            line |= {key: round(float(np.mean([r[key] for r in recent])), 4) for key in recent[0]}
+            line |= {f"{key}_loss": round(float(np.mean([r[key] for r in recent])), 4) for key in recent[0]}
             recent.clear()
             line |= validate(run.average.module, held)
             with (out / "log.jsonl").open("a") as file:

@@ -101,7 +101,7 @@ def load_generator(path: Path | None = None) -> HeadGenerator:
         raise InputError(
             "WEIGHTS_MISSING",
             f"The weights of the head generator are not at {path}.",
-            "Name the file of a generator in the panel Heads, or with --model: none comes with this version.",
+            "Install the extension again, or name the file of another generator in the panel Heads or with --model.",
         )
     try:
         with safe_open(path, "pt") as file:
