@@ -23,45 +23,51 @@ if TYPE_CHECKING:
     from .reports import Outcome
 
 
-class MAQUETTE_OT_generate_head(bpy.types.Operator):
+class FromSeed:
+    """What the operators that draw heads have in common; without a window they also wait for what was made, and take it in."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Engine and a generator have to be there."""
+        return can_make_heads(cls, context.scene)  # type: ignore[arg-type]
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        """Start the job."""
+        options = head_options(context.scene)
+        chosen, title = self.asked(options)
+        chosen |= {"seed": options.seed, "truncation": options.truncation}
+        return start(self, context, chosen, title)
+
+    def asked(self, options: Any) -> tuple[dict[str, Any], str]:
+        """Settings beside seed and variety, and the job's title."""
+        raise NotImplementedError
+
+
+class MAQUETTE_OT_generate_head(FromSeed, bpy.types.Operator):
     """Make a head that never was, out of the seed, as a textured mesh"""
 
     bl_idname = "maquette.generate_head"
     bl_label = "Generate Head"
     bl_options = {"REGISTER"}  # the import that follows is the undo step
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Engine and a generator have to be there."""
-        return can_make_heads(cls, context.scene)
-
-    def execute(self, context: bpy.types.Context) -> Outcome:
-        """Start the job; without a window also wait for it and import what it made."""
-        options = head_options(context.scene)
-        chosen = {"seed": options.seed, "truncation": options.truncation, **camera_of(options)}
-        return start(self, context, chosen, f"Head {options.seed}")
+    def asked(self, options: Any) -> tuple[dict[str, Any], str]:
+        """In full."""
+        return camera_of(options), f"Head {options.seed}"
 
 
-class MAQUETTE_OT_head_gallery(bpy.types.Operator):
+class MAQUETTE_OT_head_gallery(FromSeed, bpy.types.Operator):
     """Show quickly what the next seeds would make, before a head is made in full"""
 
     bl_idname = "maquette.head_gallery"
     bl_label = "Gallery"
     bl_options = {"REGISTER"}
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Engine and a generator have to be there."""
-        return can_make_heads(cls, context.scene)
-
-    def execute(self, context: bpy.types.Context) -> Outcome:
-        """Start the job; without a window also wait for it and take in what it made."""
-        options = head_options(context.scene)
-        chosen = {"seed": options.seed, "truncation": options.truncation, "gallery": options.count}
-        return start(self, context, chosen, "Heads")
+    def asked(self, options: Any) -> tuple[dict[str, Any], str]:
+        """From the seed on."""
+        return {"gallery": options.count}, "Heads"
 
 
-class MAQUETTE_OT_use_head(bpy.types.Operator):
+class MAQUETTE_OT_use_head(FromSeed, bpy.types.Operator):
     """Make this head of the gallery in full"""
 
     bl_idname = "maquette.use_head"
@@ -69,11 +75,6 @@ class MAQUETTE_OT_use_head(bpy.types.Operator):
     bl_options = {"REGISTER"}
 
     index: IntProperty(name="Head", description="Row of the gallery", min=0, options={"SKIP_SAVE"})
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Engine and a generator have to be there."""
-        return can_make_heads(cls, context.scene)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Seed and variety are set as if the artist had chosen them."""
@@ -83,8 +84,11 @@ class MAQUETTE_OT_use_head(bpy.types.Operator):
             return {"CANCELLED"}
         row = options.gallery[self.index]
         options.seed, options.truncation, options.model = row.seed, row.truncation, row.model
-        chosen = {"seed": row.seed, "truncation": row.truncation, **camera_of(options)}
-        return start(self, context, chosen, f"Head {row.seed}")
+        return super().execute(context)
+
+    def asked(self, options: Any) -> tuple[dict[str, Any], str]:
+        """In full."""
+        return camera_of(options), f"Head {options.seed}"
 
 
 class MAQUETTE_OT_clear_gallery(bpy.types.Operator):

@@ -5,39 +5,29 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bpy
 
 from ..core.results import Result
 from . import previews
-from .generate_head import start
-from .head_options import can_make_heads, head_options
-
-if TYPE_CHECKING:
-    from .reports import Outcome
+from .generate_head import FromSeed
+from .head_options import head_options
 
 SIDES = 12
 """All round, each at three heights; our choice: nearest pictures are 15 degrees off at most, and it takes seconds."""
 
 
-class MAQUETTE_OT_orbit_head(bpy.types.Operator):
+class MAQUETTE_OT_orbit_head(FromSeed, bpy.types.Operator):
     """Show the head of the seed from all sides; Around and Above then choose among the pictures"""
 
     bl_idname = "maquette.orbit_head"
     bl_label = "Orbit Preview"
     bl_options = {"REGISTER"}
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Engine and a generator have to be there."""
-        return can_make_heads(cls, context.scene)
-
-    def execute(self, context: bpy.types.Context) -> Outcome:
-        """Start the job; without a window also wait for it and take in what it made."""
-        options = head_options(context.scene)
-        chosen = {"seed": options.seed, "truncation": options.truncation, "orbit": SIDES}
-        return start(self, context, chosen, f"Head {options.seed} from all sides")
+    def asked(self, options: Any) -> tuple[dict[str, Any], str]:
+        """From all sides."""
+        return {"orbit": SIDES}, f"Head {options.seed} from all sides"
 
 
 def shown_side(options: Any) -> Any | None:

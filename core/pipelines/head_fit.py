@@ -54,11 +54,11 @@ def starting_points(opened: OpenModel, portrait: Portrait, crop: Tensor) -> list
     """
     device = opened.device
     label = portrait.label.to(device)
-    first, starts = opened.mean_ws, []
+    first = opened.mean_ws
+    starts = [(first, label)]
     if opened.ours is not None:
-        starts = [(first, label)]
         first = opened.ours.ws(portrait_code(head_parser(), crop.cpu()).to(device), TOLD)
-    starts = [(first, label), *starts]
+        starts.insert(0, (first, label))
     pose = next((model for model in installed_models() if model.layout == "eg3d_encoder"), None)
     if pose is not None and not opened.bare:
         public = warm.loaded(("eg3d encoder", str(pose.path)), lambda: load_network(pose.path)[1])

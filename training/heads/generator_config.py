@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from maquette.core.models.eg3d.configuration import Eg3dConfig, RenderingConfig, SuperResolutionConfig
 from maquette.core.models.eg3d.generator import Eg3d
@@ -61,8 +59,3 @@ def grown(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
         elif ".torgb.weight" in name:
             own[name] = value * 0.1
     return own
-
-
-def smaller(config: Eg3dConfig) -> Eg3dConfig:
-    """Half the planes' side."""
-    return replace(config, channels=config.channels[:-1])

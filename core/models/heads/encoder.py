@@ -2,8 +2,7 @@
 """Where an inversion begins: the code of a portrait as the face reader sees it (`parser.Reading.code`).
 
 The reader learnt codes of rendered heads together with their parts and cameras: traits are known there, so nothing has to be
-inverted to train it (our choice). What it says is the mean over what is possible; a picture tells hair, skin and light well,
-the back of a head and fine traits badly.
+inverted to train it (our choice). How much of which trait it tells stands in docs/models/heads.md: so far hairstyle and pack.
 """
 
 from __future__ import annotations
