@@ -45,6 +45,8 @@ class TriplaneRule:
     """Density at which the surface is cut."""
     border: float = 0.0
     """Share of the cube's side left out of the field's box at each face (EG3D has a wall there)."""
+    bend: float = 0.0
+    """Factor on the first three features, which move a point before the others are read (our head generator); 0: none do."""
 
 
 class PlaneDecoder(nn.Module):
@@ -70,7 +72,7 @@ class TriplaneField:
     """Density and colour in a cube around the origin (`fields.field.Field`).
 
     Args:
-        planes: (3, C, H, W) float, rows and columns as `rule.axes` says.
+        planes: (3, C, H, W) float, rows and columns as `rule.axes` says; three channels more where they bend.
         decoder: network from features to raw values.
         rule: how the planes are read.
     """
@@ -88,9 +90,15 @@ class TriplaneField:
 
     def plane_features(self, points: Tensor) -> Tensor:
         """points (N, 3) -> (3, N, C): bilinear, half-pixel centres, zero outside the planes."""
+        if not self.rule.bend:
+            return self._read(self.planes, points)
+        shift = self._read(self.planes[:, :3], points).mean(0) * self.rule.bend
+        return self._read(self.planes[:, 3:], points + shift)
+
+    def _read(self, planes: Tensor, points: Tensor) -> Tensor:
         unit = points / self.rule.radius
         grid = torch.stack([unit[:, list(pair)] for pair in self.rule.axes])[:, None]  # (3, 1, N, 2)
-        sampled = F.grid_sample(self.planes, grid.to(self.planes.dtype), align_corners=False)  # (3, C, 1, N)
+        sampled = F.grid_sample(planes, grid.to(planes.dtype), align_corners=False)  # (3, C, 1, N)
         return sampled[:, :, 0].mT
 
     def raw(self, points: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 import torch
 import trimesh
 from maquette.core.models.heads.codes import codes, groups, settle
+from scipy.spatial import cKDTree
 
 from training.heads.coded import LOOK, CodedHeads, other_look
 from training.heads.drawing import Layer, Light
 from training.heads.makers import Makers
-from training.heads.pool import Pool, make_heads
+from training.heads.pool import SHIFT, Pool, make_heads
 from training.heads.surface import LEAST, LEVEL, MIDDLE, MOST, SKIN, STEEP, Surface, answers
+from training.heads.train_bends import make_sketch
 
 PACKS = Path(__file__).parents[3] / "shared/training_packs"
 needs_packs = pytest.mark.skipif(not PACKS.is_dir(), reason="needs ../shared/training_packs")
@@ -62,6 +65,35 @@ def test_density_is_the_distance_to_the_surface_and_colour_that_of_its_light() -
     assert right.mean() > 0.98  # the rest: what no camera looks at
     assert (weight[np.abs(height) < 0.003] > 0.8).all()  # samples lie 0.005 apart here
     np.testing.assert_allclose(colour, np.broadcast_to([0.4, 0.2, 0.1], colour.shape), atol=1e-5)
+
+
+def test_shifts_lead_to_the_same_place_on_the_unbent_head() -> None:
+    """A ball that was stretched twofold along x: every sample goes back to where it was."""
+    layer = ball()
+    wide = replace(layer, vertices=layer.vertices * np.float32([2, 1, 1]))
+    surface = Surface([wide], np.zeros(len(layer.faces), np.bool_), np.random.default_rng(0))
+    shifts = surface.shifts([layer.vertices])
+    np.testing.assert_allclose(shifts, surface.points * np.float32([-0.5, 0, 0]), atol=1e-6)
+
+
+@needs_packs
+def test_a_sketch_and_a_head_are_bent_from_the_same_surface() -> None:
+    """Points and their shifts lead onto the unbent head's layers, whose own shape has none of the code's traits of shape."""
+    source = CodedHeads(PACKS)
+    for seed in (3, 4):
+        sketch, head = make_sketch(source, seed), make_heads(source, seed, 1)[0]
+        unbent = source.unbent(codes(seed)[0].numpy())
+        tree = cKDTree(np.concatenate(unbent))
+        near = head.said[:, 4] > 0.9
+        for points, shift, most in (
+            (sketch.points, sketch.shift, 0.02), (head.points[near], head.said[near, 5:], 0.02),
+        ):  # fmt: skip
+            there = points.float().numpy() + shift.float().numpy() * SHIFT
+            assert np.median(tree.query(there)[0]) < most
+            assert np.abs(shift.float().numpy()).mean() > 0.05
+    other = other_look(codes(3)[0].numpy(), np.random.default_rng(0))
+    for one, two in zip(source.unbent(codes(3)[0].numpy()), source.unbent(other), strict=True):
+        assert one is two  # colours do not bend
 
 
 def test_another_look_keeps_shape_styles_and_length() -> None:

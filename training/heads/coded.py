@@ -84,6 +84,25 @@ class CodedHeads:
             return self.ict.layers(self.ict_traits(code, macros))
         return self.wardrobe.layers(self.traits(code, macros))
 
+    def unbent(self, code: Floats) -> list[Floats]:
+        """Vertices of the layers of a code (WIDTH,) on the head that its pack's heads are bent from: average, at rest, looking ahead.
+        They are the same for all heads with its pack, hairstyle and brows, and are kept.
+        """
+        plain = code.copy()
+        plain[: self.at["gaze"].stop] = 0
+        key = int(code[self.at["pack"]].argmax()), int(code[self.at["hair"]].argmax()), self.brow(code)
+        if key not in self._unbent:
+            self._unbent[key] = [layer.vertices for layer in self.layers(plain)]
+        return self._unbent[key]
+
+    @cached_property
+    def _unbent(self) -> dict[tuple[int, int, int], list[Floats]]:
+        return {}
+
+    def brow(self, code: Floats) -> int:
+        """Which brows."""
+        return int((self.brow_taste @ code[self.at["brow"]]).argmax())
+
     def repainted(self, layers: list[Layer], code: Floats) -> list[Layer]:
         """Layers of a code that differs from theirs in `LOOK` alone."""
         look = self.look(code, self.macros(code))
@@ -162,7 +181,7 @@ class CodedHeads:
         return Look(
             int(one), int(two), mix, tuple(float(v) for v in tint.clip(0.6, 1.25)),  # type: ignore[arg-type]
             int(code[at["hair"]].argmax()), tuple(float(v) for v in self.hair_colour(level, grey, dye, float(macros[4]))),  # type: ignore[arg-type]
-            int((self.brow_taste @ code[at["brow"]]).argmax()), float(0.4 + 0.5 * ndtr(code[at["brow_share"]])[0]),
+            self.brow(code), float(0.4 + 0.5 * ndtr(code[at["brow_share"]])[0]),
             int((self.eye_taste @ code[at["eye"]]).argmax()), tuple(float(v) for v in wear), float(5.5 + 0.65 * ndtr(code[at["neckline"]])[0]),  # type: ignore[arg-type]
         )  # fmt: skip
 

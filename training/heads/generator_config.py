@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import torch
 from maquette.core.models.eg3d.configuration import Eg3dConfig, RenderingConfig, SuperResolutionConfig
+from maquette.core.models.eg3d.convolution import GAIN, SLOPE, FullyConnected
 from maquette.core.models.eg3d.generator import Eg3d
+from maquette.core.models.eg3d.mapping import Mapping
 from maquette.core.models.heads.codes import WIDTH
 from torch import Tensor, nn
 
@@ -21,8 +23,8 @@ def generator_config(plane_side: int = 64) -> Eg3dConfig:
         depth_resolution=32, depth_resolution_importance=24, ray_start=2.2, ray_end=3.2, c_gen_conditioning_zero=True
     )  # fmt: skip
     return Eg3dConfig(
-        z_width=WIDTH, w_width=128, embed_width=4, mapping_widths=(256, 256, 128), mapping_rate=0.5,
-        channels=CHANNELS[:levels], first_side=FIRST, plane_features=16, decoder_hidden=32, neural_resolution=64, plane_axes="xy_xz_zy",
+        z_width=WIDTH, w_width=256, embed_width=4, mapping_widths=(256, 256, 256), mapping_rate=0.5,
+        channels=CHANNELS[:levels], first_side=FIRST, plane_features=16, bend=0.3, decoder_hidden=32, neural_resolution=64, plane_axes="xy_xz_zy",
         superresolution=SuperResolutionConfig(64, (True, True), (32, 16), clamp=None), rendering=rendering,
     )  # fmt: skip
 
@@ -35,9 +37,11 @@ def new_generator(config: Eg3dConfig) -> Eg3d:
     with torch.no_grad():
         last.weight[0] *= 15.0  # type: ignore[index, union-attr]
         last.bias[0] = -20.0  # type: ignore[index, union-attr]
+        network.bending.weight *= 0.1  # nothing is bent much at first
         for name, module in network.named_modules():
             if name.endswith("torgb"):
                 module.weight *= 0.5  # type: ignore[operator, union-attr]
+        carry_codes(network.backbone.mapping)
     # Super-resolution sharpens all heads alike: what it learnt to do by the latent did wrong to the colours of heads it had not met.
     for name, parameter in network.superresolution.named_parameters():
         if ".affine." in name:
@@ -48,6 +52,22 @@ def new_generator(config: Eg3dConfig) -> Eg3d:
         if name.endswith("noise_strength"):
             parameter.requires_grad_(False)
     return network
+
+
+def carry_codes(mapping: Mapping) -> None:
+    """Let the latent begin with the code itself, each number in one unit that passes it and one that passes its negative, and beside
+    them what random layers make of it. A trait that acts linearly need not be found again behind three layers.
+    """
+    count = WIDTH
+    for number in range(mapping.layers):
+        layer = mapping.get_submodule(f"fc{number}")
+        assert isinstance(layer, FullyConnected)
+        own = torch.eye(count)
+        if number:  # lrelu(x) - lrelu(-x) = (1 + slope) x
+            own = torch.cat([own, -own], 1) / ((1 + SLOPE) * GAIN)
+        wide = torch.zeros(2 * count, layer.weight.shape[1])
+        wide[:count, : own.shape[1]], wide[count:, : own.shape[1]] = own, -own
+        layer.weight[: 2 * count] = wide * (layer.weight.shape[1] ** 0.5 / layer.rate)
 
 
 def grown(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

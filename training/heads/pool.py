@@ -17,6 +17,8 @@ from .coded import CodedHeads, other_look
 from .makers import Makers
 from .surface import Surface, targets
 
+SHIFT = 0.05
+"""Box units: shifts are stored, and count in the loss, in units of this."""
 HELD = 1_000_000
 """Seeds of codes from here on never train."""
 
@@ -30,7 +32,7 @@ class Head:
     points: Tensor
     """(P, 3) float32"""
     said: Tensor
-    """(P, 5) float16: density, colour, weight of the colour"""
+    """(P, 8) float16: density, colour, weight of the colour, shift to the unbent head in units of `SHIFT`"""
 
 
 def make_heads(source: CodedHeads, seed: int, looks: int = 4) -> list[Head]:
@@ -41,6 +43,7 @@ def make_heads(source: CodedHeads, seed: int, looks: int = 4) -> list[Head]:
     surface = Surface(layers, source.inner[source.second_pack(code)], rng)
     found = targets(surface.samples(layers, source.light(code)), surface.sight, rng)
     points = torch.from_numpy(found.points)
+    shift = surface.shifts(source.unbent(code))[found.nearest] / SHIFT
     out = []
     for number in range(looks):
         if number == 0:
@@ -49,7 +52,7 @@ def make_heads(source: CodedHeads, seed: int, looks: int = 4) -> list[Head]:
             own = other_look(code, rng)
             painted = surface.samples(source.repainted(layers, own), source.light(own))
             colours = painted.colours[found.nearest]
-        said = np.concatenate([found.density[:, None], colours, found.coloured[:, None]], 1)
+        said = np.concatenate([found.density[:, None], colours, found.coloured[:, None], shift], 1)
         out.append(Head(torch.from_numpy(own), points, torch.from_numpy(said).half()))
     return out
 
@@ -84,7 +87,7 @@ class Pool:
         del self.heads[: max(0, len(self.heads) - self.size)]
 
     def batch(self, heads: int, points: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes (B, WIDTH), points (B, P, 3), what is said there (B, P, 5)."""
+        """Codes (B, WIDTH), points (B, P, 3), what is said there (B, P, 8)."""
         chosen = [self.heads[i] for i in rng.choice(len(self.heads), heads, replace=False)]
         rows = [torch.from_numpy(rng.integers(len(h.points), size=points)) for h in chosen]
         return (

@@ -109,6 +109,7 @@ class Surface:
         labels = np.where(sockets, SOCKETS, np.where(inner, INNER, layers[0].labels)).astype(np.uint8)
         first = replace(layers[0], labels=labels)
         self.sight = Sight(layers)
+        self.faces = [layer.faces for layer in layers]
         self.parts: list[tuple[Part, NDArray[np.bool_]]] = []
         self.brows: Part | None = None
         marks = []
@@ -147,6 +148,14 @@ class Surface:
             np.ascontiguousarray(v[self.kept], np.float32) for v in (points, normals)
         )
         self.labels = labels[self.kept]
+
+    def shifts(self, vertices: list[Floats]) -> Floats:
+        """(N, 3) from each sample to its place on other vertices of the same layers."""
+        there = [
+            (part.weights[..., None] * vertices[part.number][self.faces[part.number][part.face]]).sum(1)[kept]
+            for part, kept in self.parts
+        ]
+        return np.concatenate(there)[self.kept].astype(np.float32) - self.points
 
     def samples(self, layers: list[Layer], light: Light) -> Samples:
         """With the colours of these layers under a light."""

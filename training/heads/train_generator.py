@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from maquette.core.models.eg3d.configuration import Eg3dConfig
+from maquette.core.models.eg3d.configuration import AXES, Eg3dConfig
 from maquette.core.models.eg3d.generator import Eg3d
+from maquette.core.models.eg3d.planes import BentSampler, with_margin
 from maquette.core.models.heads.generator import load_generator
 from safetensors import safe_open
 from torch import Tensor
@@ -27,14 +28,16 @@ from torch import Tensor
 from .coded import CodedHeads
 from .generator_config import generator_config, grown, new_generator
 from .makers import Makers
-from .pool import Pool, make_heads
+from .pool import SHIFT, Pool, make_heads
 from .surface import LEAST, LEVEL, MOST
 
 SOFT = 20.0
 """Of raw density: differences of this size next to the surface count in full, far from it by their logarithm."""
 WARMUP, AVERAGE = 50, 0.998
-MAPPING = 6.0
-"""Factor on the mapping network's rate, found in runs of two minutes."""
+BENT = 4.0
+"""Weight of the shifts."""
+FACTORS = {".mapping.": 1.0, "bending.": 1.0, ".affine.": 6.0, "": 1.0}
+"""On the rates of what has these names, found in runs of two minutes."""
 
 
 class Run:
@@ -47,11 +50,14 @@ class Run:
         self.optimiser = self._optimiser()
 
     def _optimiser(self) -> torch.optim.Adam:
-        mapping = [p for p in self.model.backbone.mapping.parameters() if p.requires_grad]
-        known = set(map(id, mapping))
-        rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in known]
-        groups = [{"params": rest, "factor": 1.0}, {"params": mapping, "factor": MAPPING}]
-        return torch.optim.Adam(groups, lr=self.rate, betas=(0.9, 0.99), eps=1e-8)
+        groups: dict[str, dict[str, Any]] = {
+            name: {"params": [], "factor": factor} for name, factor in FACTORS.items()
+        }
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                kind = next((kind for kind in FACTORS if kind in name), "")
+                groups[kind]["params"].append(parameter)
+        return torch.optim.Adam(list(groups.values()), lr=self.rate, betas=(0.9, 0.99), eps=1e-8)
 
     def apply(self, loss: Tensor, fall: float) -> None:
         """One step down a loss; `fall`: factor of the rate."""
@@ -99,23 +105,41 @@ class Run:
         self.step, self.heads = int(about["step"]), int(about["heads"])
 
 
-def said_at(model: Eg3d, codes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw density (B, P) and colour (B, P, 3) of codes (B, WIDTH) at points (B, P, 3)."""
+def planes_of(model: Eg3d, codes: Tensor) -> Tensor:
+    """(B, 3, C, S, S) of codes (B, WIDTH)."""
     label = torch.zeros(len(codes), model.config.label_width)
-    planes = model.planes(model.mapping(codes, label), noise="none")
-    found = [model.query(item, at) for item, at in zip(planes, points, strict=True)]
-    return torch.stack([sigma for sigma, _ in found]), torch.stack([rgb[:, :3] for _, rgb in found])
+    return model.planes(model.mapping(codes, label), noise="none")
 
 
-def losses(density: Tensor, colour: Tensor, said: Tensor) -> dict[str, Tensor]:
-    """What is said (B, P, 5) against the network's; beyond either limit of the density all is well."""
+def said_at(model: Eg3d, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Raw density (B, P), colour (B, P, 3) and shift (B, P, 3; units of `SHIFT`) of planes (B, 3, C, S, S) at points (B, P, 3)."""
+    axes, side = AXES[model.config.plane_axes], model.config.rendering.box_warp
+    density, colour, shift = [], [], []
+    for item, at in zip(planes, points, strict=True):
+        sampler = BentSampler(item, axes, side, model.config.bend)
+        moved = sampler.shift(at)
+        raw, rgb = model.decoder(sampler.features(at + moved))
+        density.append(raw)
+        colour.append(with_margin(rgb[:, :3]))
+        shift.append(moved / SHIFT)
+    return torch.stack(density), torch.stack(colour), torch.stack(shift)
+
+
+def losses(density: Tensor, colour: Tensor, shift: Tensor, said: Tensor) -> dict[str, Tensor]:
+    """What is said (B, P, 8) against the network's; beyond either limit of the density all is well."""
     wanted, weight = said[..., 0], said[..., 4]
     density = torch.where(wanted <= LEAST + 0.5, density.clamp(min=LEAST), density)
     density = torch.where(wanted >= MOST - 0.5, density.clamp(max=MOST), density)
     squash = lambda raw: torch.asinh((raw - LEVEL) / SOFT)  # noqa: E731
     shape = (squash(density) - squash(wanted)).abs().mean()
     paint = ((colour - said[..., 1:4]).abs().mean(-1) * weight).sum() / weight.sum()
-    return {"shape": shape, "paint": paint}
+    bend = ((shift - said[..., 5:]).abs().mean(-1) * weight).sum() / weight.sum()
+    return {"shape": shape, "paint": paint, "bend": bend}
+
+
+def summed(parts: dict[str, Tensor]) -> Tensor:
+    """The loss in space."""
+    return parts["shape"] + 4.0 * parts["paint"] + BENT * parts["bend"]
 
 
 class Log:
@@ -163,8 +187,9 @@ def train(run: Run, source: CodedHeads, out: Path, options: argparse.Namespace) 
         codes, points, said = pool.batch(options.batch, options.points, rng)
         run.heads = pool.next
         made = time.process_time()
-        parts = losses(*said_at(run.model, codes, points), said)
-        run.apply(parts["shape"] + 4.0 * parts["paint"], falling(run, options))
+        planes = planes_of(run.model, codes)
+        parts = losses(*said_at(run.model, planes, points), said)
+        run.apply(summed(parts), falling(run, options))
         log.step(parts, start, made)
 
 

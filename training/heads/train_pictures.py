@@ -23,7 +23,7 @@ from .coded import CodedHeads
 from .generator_config import generator_config
 from .makers import Makers
 from .patches import PATCH, Patch, make_patches
-from .train_generator import Log, Run, falling, losses
+from .train_generator import Log, Run, falling, losses, said_at, summed
 
 RIM = 8
 """Pixels at a piece's rim that do not count: there the convolutions see zeros that no whole picture has."""
@@ -91,13 +91,11 @@ def train(run: Run, source: CodedHeads, out: Path, options: argparse.Namespace) 
         planes = network.planes(ws, noise="none")
         parts = picture_losses(network, chosen, ws, planes, torch.Generator().manual_seed(run.step))
         rows = [torch.from_numpy(rng.integers(len(p.head.points), size=options.points)) for p in chosen]
-        found = [
-            network.query(item, p.head.points[r]) for item, p, r in zip(planes, chosen, rows, strict=True)
-        ]
+        points = torch.stack([p.head.points[r] for p, r in zip(chosen, rows, strict=True)])
         said = torch.stack([p.head.said[r] for p, r in zip(chosen, rows, strict=True)]).float()
-        parts |= losses(torch.stack([s for s, _ in found]), torch.stack([c[:, :3] for _, c in found]), said)
+        parts |= losses(*said_at(network, planes, points), said)
         pictures = parts["coarse"] + 0.5 * parts["alpha"] + parts["fine"] + parts["edges"]
-        run.apply(pictures + 0.5 * (parts["shape"] + 4 * parts["paint"]), falling(run, options))
+        run.apply(pictures + 0.5 * summed(parts), falling(run, options))
         log.step(parts, start, made)
 
 

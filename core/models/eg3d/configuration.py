@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from ..parts.key_shapes import Shapes, count
 
+BEND = 3
+"""Features of a plane that move points, where a generator has them."""
 PlaneAxes = Literal["xy_xz_zx", "xy_xz_zy"]
 AXES: dict[PlaneAxes, tuple[tuple[int, int], ...]] = {
     "xy_xz_zx": ((0, 1), (0, 2), (2, 0)),
@@ -122,6 +124,11 @@ class Eg3dConfig:
     """Side of the learnt constant, where the channels begin. Published: 4; ours begins larger, which trains several times faster
     on heads that are aligned."""
     plane_features: int = 32
+    bend: float = 0.0
+    """Factor on three more features of the planes, which move a point before the others are read (`planes.BentSampler`); 0: there
+    are none, as published."""
+    bend_side: int = 32
+    """Side of these three before they are enlarged."""
     clamp: float | None = None
     """Limit of the backbone's activations."""
     decoder_hidden: int = 64

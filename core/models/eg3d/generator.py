@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from ...fields.triplane import PlaneDecoder, TriplaneRule
 from ..parts.key_layout import KeyLayout, load_public
-from .configuration import AXES, Eg3dConfig
+from .configuration import AXES, BEND, Eg3dConfig
+from .convolution import FullyConnected
 from .head_field import HeadField
 from .mapping import Mapping
-from .planes import MARGIN, POINTS, Decoder, PlaneSampler, with_margin
+from .planes import MARGIN, POINTS, BentSampler, Decoder, PlaneSampler, sampler_of, with_margin
 from .rays import Draws
 from .rendering import Query, Rendered, render
 from .synthesis import Noise, SuperResolution, Synthesis
@@ -52,6 +53,8 @@ class Eg3d(nn.Module):
         self.backbone = Backbone(config)
         self.superresolution = SuperResolution(config.superresolution, config.plane_features, config.w_width)
         self.decoder = Decoder(config.plane_features, config.decoder_hidden, config.rendering.decoder_lr_mul)
+        if config.bend:
+            self.bending = FullyConnected(config.w_width, 3 * BEND * config.bend_side**2)
         self.hold_channels_last()
 
     @classmethod
@@ -87,8 +90,18 @@ class Eg3d(nn.Module):
         return self.backbone.mapping(z, label, truncation, cutoff)
 
     def planes(self, ws: Tensor, noise: Noise = "const") -> Tensor:
-        """ws (B, rows, w_width) -> (B, 3, C, S, S). `random` noise, the original's default, never repeats."""
-        return self.backbone.synthesis(ws, noise).unflatten(1, (3, -1))
+        """ws (B, rows, w_width) -> (B, 3, C, S, S). `random` noise, the original's default, never repeats.
+
+        Where the planes bend, three features that say by how much go before the others; they are linear in the first row (our
+        choice: shapes are nearly linear in the traits of a head, so this is learnt in minutes).
+        """
+        features = self.backbone.synthesis(ws, noise).unflatten(1, (3, -1))
+        config = self.config
+        if not config.bend:
+            return features
+        bends = self.bending(ws[:, 0]).view(-1, BEND, config.bend_side, config.bend_side)
+        bends = F.interpolate(bends, size=features.shape[-2:], mode="bilinear")
+        return torch.cat([bends.unflatten(0, (-1, 3)), features], 2)
 
     def render(
         self,
@@ -158,13 +171,15 @@ class Eg3d(nn.Module):
             colour_margin=MARGIN,
             level=float(F.softplus(torch.tensor(level - 1.0))),
             border=border,
+            bend=config.bend,
         )
         return HeadField(
             planes.detach().clone(), decoder.to(planes.device).requires_grad_(False).eval(), rule
         )
 
-    def _sampler(self, planes: Tensor) -> PlaneSampler:
-        return PlaneSampler(planes, AXES[self.config.plane_axes], self.config.rendering.box_warp)
+    def _sampler(self, planes: Tensor) -> PlaneSampler | BentSampler:
+        config = self.config
+        return sampler_of(planes, AXES[config.plane_axes], config.rendering.box_warp, config.bend)
 
-    def _query(self, sampler: PlaneSampler, points: Tensor) -> tuple[Tensor, Tensor]:
+    def _query(self, sampler: PlaneSampler | BentSampler, points: Tensor) -> tuple[Tensor, Tensor]:
         return self.decoder(sampler(points))

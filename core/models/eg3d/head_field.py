@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...fields.triplane import PlaneDecoder, TriplaneField, TriplaneRule
 from ..parts.rows import linear
-from .planes import POINTS, PlaneSampler
+from .planes import POINTS, sampler_of
 
 
 class HeadField(TriplaneField):
@@ -20,7 +20,7 @@ class HeadField(TriplaneField):
 
     def __init__(self, planes: Tensor, decoder: PlaneDecoder, rule: TriplaneRule) -> None:
         super().__init__(planes, decoder, rule)
-        self.sampler = PlaneSampler(planes, rule.axes, 2 * rule.radius)
+        self.sampler = sampler_of(planes, rule.axes, 2 * rule.radius, rule.bend)
 
     def geometry(self, points: Tensor) -> Tensor:
         """points (N, 3) float32 -> density (N,) float32."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..parts.rows import linear
+from .configuration import BEND
 from .convolution import FullyConnected
 
 MARGIN = 0.001
@@ -95,6 +96,39 @@ class PlaneSampler:
             weights += [part[row] * rest[column], part[row] * part[column]]
         gathered: Tensor = _Gather.apply(self.table, torch.stack(places, 1), torch.stack(weights, 1))  # type: ignore[no-untyped-call]
         return gathered
+
+
+class BentSampler:
+    """`PlaneSampler` at points that the first three features of the same planes have moved.
+
+    Our choice, after deformable radiance fields (Park et al. 2021, Nerfies; Bergman et al. 2022, GNARF): where heads differ by how one face
+    is bent, the other features keep its lids and lips in one place, and a small network learns them sharply.
+
+    Args:
+        planes: (3, 3 + C, S, S).
+        axes, side: as `PlaneSampler`.
+        bend: units of the points per unit of the first three features.
+    """
+
+    def __init__(self, planes: Tensor, axes: Sequence[tuple[int, int]], side: float, bend: float) -> None:
+        self.bend = bend
+        self.shifts = PlaneSampler(planes[:, :BEND], axes, side)
+        self.features = PlaneSampler(planes[:, BEND:], axes, side)
+
+    def shift(self, points: Tensor) -> Tensor:
+        """By how much points (N, 3) are moved (N, 3)."""
+        return self.shifts(points) * self.bend
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """points (N, 3) -> (N, C)."""
+        return self.features(points + self.shift(points))
+
+
+def sampler_of(
+    planes: Tensor, axes: Sequence[tuple[int, int]], side: float, bend: float
+) -> PlaneSampler | BentSampler:
+    """Bent or not: with 0 the planes have no features that move points."""
+    return BentSampler(planes, axes, side, bend) if bend else PlaneSampler(planes, axes, side)
 
 
 class _Gather(torch.autograd.Function):

@@ -21,6 +21,7 @@ from maquette.core.models.eg3d.configuration import (
 )
 from maquette.core.models.eg3d.encoder import EncoderConfig, PoseEncoder, labels_of
 from maquette.core.models.eg3d.generator import Eg3d
+from maquette.core.models.eg3d.planes import BentSampler, sampler_of
 from maquette.core.models.eg3d.rays import Draws, camera_rays, coarse_depths
 from maquette.core.models.eg3d.views import head_views, labels_around
 from maquette.core.models.stored_field import load_field
@@ -67,6 +68,22 @@ def test_equals_the_plain_reading(items: int, white: bool) -> None:
     torch.testing.assert_close(rendered.features, features, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(rendered.depth, depth, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(made(ws, labels), plain.picture(made, ws, labels, 12), rtol=1e-4, atol=1e-4)
+
+
+def test_bent_planes_read_where_the_shift_leads() -> None:
+    """A ramp along x, shifted by one plane's half, by another's number and not by the third: the mean counts, times the factor."""
+    side, bend = 16, 0.1
+    middle = (torch.arange(side) + 0.5) / side * 2 - 1  # of the texels, box -1..1
+    planes = torch.zeros(3, 4, side, side)
+    planes[0, 0], planes[1, 0], planes[0, 2] = 0.5, 1.0, 3.0  # x by 0.05, z by 0.1
+    planes[0, 3] = middle  # xy: along x
+    planes[1, 3] = middle[:, None]  # xz: rows are z
+    points = (torch.rand(50, 3) - 0.5) * 1.5
+    sampler = sampler_of(planes, ((0, 1), (0, 2), (2, 1)), 2.0, bend)
+    assert isinstance(sampler, BentSampler)
+    torch.testing.assert_close(sampler.shift(points), torch.tensor([[0.05, 0, 0.1]]).expand(50, -1))
+    wanted = (points[:, 0] + 0.05 + points[:, 2] + 0.1) / 3
+    torch.testing.assert_close(sampler(points)[:, 0], wanted)
 
 
 def test_points_outside_the_box_read_zeros() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from maquette.core.errors import InputError
+from maquette.core.fields.triplane import TriplaneField
 from maquette.core.models.eg3d.configuration import Eg3dConfig, RenderingConfig, SuperResolutionConfig
 from maquette.core.models.eg3d.generator import Eg3d
 from maquette.core.models.heads.codes import NORMAL, SCALE, STYLES, WIDTH, codes, groups, settle
@@ -21,12 +22,12 @@ from maquette.core.surface.report import mesh_report
 from safetensors.torch import save_file
 
 
-def small() -> Eg3d:
+def small(bend: float = 0.0) -> Eg3d:
     rendering = RenderingConfig(
         depth_resolution=8, depth_resolution_importance=4, ray_start=2.2, ray_end=3.2, c_gen_conditioning_zero=True
     )  # fmt: skip
     config = Eg3dConfig(
-        z_width=WIDTH, w_width=16, embed_width=4, mapping_widths=(16,), channels=(8, 8, 8), plane_features=8,
+        z_width=WIDTH, w_width=16, embed_width=4, mapping_widths=(16,), channels=(8, 8, 8), plane_features=8, bend=bend, bend_side=8,
         decoder_hidden=8, neural_resolution=8, plane_axes="xy_xz_zy",
         superresolution=SuperResolutionConfig(8, (True, True), (8, 4), clamp=None), rendering=rendering,
     )  # fmt: skip
@@ -57,8 +58,9 @@ def test_codes_repeat_and_styles_do_not_mix() -> None:
     assert groups()["pack"].stop == WIDTH
 
 
-def test_a_file_holds_the_network_and_its_sizes(tmp_path: Path) -> None:
-    network = small()
+@pytest.mark.parametrize("bend", [0.0, 0.3])
+def test_a_file_holds_the_network_and_its_sizes(tmp_path: Path, bend: float) -> None:
+    network = small(bend)
     loaded = load_generator(written(tmp_path / "g.safetensors", network))
     assert isinstance(loaded, HeadGenerator) and loaded.config == network.config
     z = loaded.z(5, 2)
@@ -76,6 +78,10 @@ def test_a_file_holds_the_network_and_its_sizes(tmp_path: Path) -> None:
     torch.testing.assert_close(
         field.geometry(points), torch.nn.functional.softplus(raw - 1), atol=1e-4, rtol=1e-4
     )
+    field.save(tmp_path / "field.safetensors")
+    again = TriplaneField.load(tmp_path / "field.safetensors")
+    torch.testing.assert_close(again.geometry(points), field.geometry(points), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(again.appearance(points), field.appearance(points))
 
 
 def test_wrong_files_are_named(tmp_path: Path) -> None:
