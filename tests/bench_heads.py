@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Our networks for heads on heads that never trained: `python -m tests.bench_heads parser [--heads N]`, `... faces FOLDER`,
-`... spread`.
+`... finder`, `... spread`.
 
 `spread` prints how different random heads are from each other (a generator has to reach 70 % of both), and how many
 directions hold their shapes.
+
+`finder` looks for the heads of `tests.bench_blending inversion` in their photos and prints how far their cameras are off.
 
 `parser` draws new heads of both packs (seeds of their own, nothing cached) and prints, for EG3D's crops as rendered and for
 pictures made hard as in training, IoU per part and their mean, and the errors of the camera. `faces` reads photos of a folder and
@@ -19,10 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from maquette.core.cameras.rotations import angle_deg
 from maquette.core.models.heads.faces import WEIGHTS, face_parts, find_faces
 from maquette.core.models.heads.parser import HeadParser
 from PIL import Image, ImageDraw, ImageOps
 
+from tests.bench_blending import HELD_OUT, held_out
 from training.heads.dataset import Records
 from training.heads.drawing import draw
 from training.heads.generate import write_shard
@@ -88,6 +92,26 @@ def spread(heads: int, side: int = 64) -> None:
         )
 
 
+def finder_rows(network: HeadParser, heads: int) -> None:
+    """Errors of the cameras of photos, before anything is fitted."""
+    wrong = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(heads):
+            path, _, camera, yaw = held_out(number, HELD_OUT, Path(folder))
+            with Image.open(path) as file:
+                faces = find_faces(network, np.asarray(file.convert("RGB")))
+            if len(faces) != 1:
+                print(f"{path.name}: {len(faces)} faces (yaw {yaw:.0f})")
+            if faces:
+                solved = faces[0].camera(path.name, camera.width, camera.height)
+                wrong.append(angle_deg(solved.cam_to_world[:3, :3].T @ camera.cam_to_world[:3, :3]))
+    found = np.array(wrong, np.float64)
+    print(
+        f"{len(found)} of {heads} found, cameras off by {found.mean():.1f} degrees mean, {np.median(found):.1f} median, "
+        f"{found.max():.1f} at most, {(found <= 3).sum()} within 3"
+    )
+
+
 def face_sheet(network: HeadParser, photos: list[Path], out: Path, height: int = 240) -> None:
     """Each photo with the crops found, and the parts of the surest face."""
     rows = []
@@ -117,7 +141,7 @@ def face_sheet(network: HeadParser, photos: list[Path], out: Path, height: int =
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("row", choices=("parser", "faces", "spread"))
+    arguments.add_argument("row", choices=("parser", "finder", "faces", "spread"))
     arguments.add_argument("folder", type=Path, nargs="?")
     arguments.add_argument("--heads", type=int, default=32, help="of either pack")
     arguments.add_argument("--weights", type=Path, default=WEIGHTS)
@@ -126,6 +150,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.row == "spread":
         spread(options.heads)
+    elif options.row == "finder":
+        finder_rows(HeadParser.from_file(options.weights), options.heads)
     elif options.row == "parser":
         parser_rows(HeadParser.from_file(options.weights), options.heads)
     else:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from maquette.core.cameras.rotations import angle_deg
 from maquette.core.errors import InputError
-from maquette.core.models.eg3d.cameras import STANDARD_LANDMARKS, camera_of, frontal_label
+from maquette.core.models.eg3d.cameras import FOCAL, STANDARD_LANDMARKS, camera_of, frontal_label
 from maquette.core.models.heads.codes import STYLES, WIDTH, codes, groups, settle
 from maquette.core.models.heads.encoder import portrait_code
 from maquette.core.models.heads.faces import (
@@ -23,6 +24,9 @@ from maquette.core.models.heads.faces import (
 )
 from maquette.core.models.heads.parser import PARTS, SIDE, HeadParser, ParserConfig
 from maquette.core.types import Camera
+from PIL import Image
+
+from tests.bench_blending import held_out
 
 from training.heads.dataset import Records, made
 from training.heads.drawing import Layer, Light, draw
@@ -282,6 +286,19 @@ def test_windows_cover_a_photo_and_faces_are_told_apart() -> None:
         assert len({round(w.side) for w in inside}) >= 3
     one, two = Face(100, 100, 80, 0, 0, 0, 0.9), Face(110, 95, 90, 0, 0, 0, 0.8)
     assert distinct([one, two, Face(300, 100, 80, 0, 0, 0, 0.7)]) == [one, Face(300, 100, 80, 0, 0, 0, 0.7)]
+
+
+@needs_packs
+@pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
+def test_the_finder_does_not_walk_away_from_a_face(tmp_path: Path) -> None:
+    """Of these photos two were taken from 60 degrees beside the truth before doubt was asked for."""
+    parser = HeadParser.from_file(WEIGHTS)
+    for number in (1, 5, 19):
+        path, _, camera, _ = held_out(number, 77, tmp_path)
+        face = portrait_face(parser, np.asarray(Image.open(path).convert("RGB")))
+        solved = face.camera("p", camera.width, camera.height)
+        assert angle_deg(solved.cam_to_world[:3, :3].T @ camera.cam_to_world[:3, :3]) < 9
+        assert face.side * FOCAL == pytest.approx(camera.fx, rel=0.12) and 0 < face.doubt < 6
 
 
 def test_rotation_errors_are_angles() -> None:
