@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bundled head generator: `python -m tests.bench_generator [--heads 64] [--model FILE] [--out FOLDER]`.
+"""The bundled head generator: `python -m tests.bench_generator [--heads 64] [--model FILE] [--out FOLDER] [--jobs 2]`.
 
-Random heads (seeds 0, 1 ...; no truncation). Closed: one watertight mesh of 128 cubed with one part. Parts: what the face
-parser finds in the head's pictures from three sides over grey; hair is asked for where the code has a hairstyle. Views: the
+Random heads (seeds 0, 1 ...; no truncation). Closed: a watertight mesh of 128 cubed, as a head's job makes it; single: in one
+piece. Parts: what the face parser finds in the head's pictures from three sides over grey (hair is asked for where the code has a
+hairstyle), and for comparison in the drawn head's. Views: the
 picture from 10 degrees left, warped by its depth into the one from 10 degrees right, PSNR where both see the same point. Different:
 depth and colour apart on the pixels that two heads share from in front, mean over all pairs, beside the drawn heads of the same codes.
 `sheet.png` shows the heads from in front, and the drawn ones below each.
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from maquette.core.pipelines.field_to_result import surface_field
 from maquette.core.progress import Progress
 from maquette.core.settings import MeshSettings
 from maquette.core.surface.report import mesh_report
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -37,6 +41,8 @@ from training.heads.makehuman import EMPHASIS
 from training.heads.records import View
 
 PACKS = Path(__file__).parents[2] / "shared/training_packs"
+SIDE = 64
+"""Of the pictures that are compared and shown."""
 ZOOM = 0.8
 """Of EG3D's focal length: what portraits show."""
 LEAST_PIXELS = 12
@@ -44,6 +50,8 @@ LEAST_PIXELS = 12
 TURN = 10.0
 """Degrees to either side."""
 GREY = 0.45
+SIDES = (0.0, 38.0, -38.0)
+"""Yaw of the pictures that parts are looked for in."""
 
 
 def label_at(yaw: float, elevation: float = 5.0, zoom: float = ZOOM) -> Tensor:
@@ -51,28 +59,39 @@ def label_at(yaw: float, elevation: float = 5.0, zoom: float = ZOOM) -> Tensor:
     return torch.from_numpy(View(yaw, elevation, zoom).label)[None]
 
 
-def closed(generator: HeadGenerator, planes: Tensor) -> bool:
-    """Whether its mesh is watertight and in one piece."""
+def surface_of(generator: HeadGenerator, planes: Tensor) -> dict[str, Any]:
+    """Report of the mesh."""
     settings = MeshSettings(quality="draft", resolution=128)
     progress = Progress()
     progress.set_plan({"surface": 1.0})
-    report = mesh_report(surface_field(generator.field(planes[0]), settings, progress))
-    return bool(report["watertight"]) and report["parts"] == 1
+    return mesh_report(surface_field(generator.field(planes[0]), settings, progress))
 
 
-def parts_found(reader: HeadParser, generator: HeadGenerator, ws: Tensor, planes: Tensor) -> dict[str, int]:
-    """Most pixels of each part in any of three pictures."""
+def missing_parts(reader: HeadParser, pictures: dict[float, NDArray[np.uint8]], bald: bool) -> list[str]:
+    """Parts that no picture shows; yaw -> (P, P, 3)."""
     most = dict.fromkeys(PARTS, 0)
-    for yaw in (0.0, 38.0, -38.0):
-        picture, opacity, _ = generator.picture(ws, planes, label_at(yaw))
-        cover = F.interpolate(opacity, size=picture.shape[2:], mode="bilinear").clamp(0, 1)
-        shown = ((picture + 1) / 2 * cover.clamp(min=1e-3)).clamp(0, 1) + GREY * (1 - cover)
-        rgb = (shown[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    for yaw, rgb in pictures.items():
         side = rgb.shape[0]
         found = face_parts(reader, rgb, Face(side / 2, side / 2, side * ZOOM, 0, yaw, 5))
         for number, name in enumerate(PARTS):
             most[name] = max(most[name], int((found == number).sum()))
-    return most
+    return [name for name in PARTS if most[name] < LEAST_PIXELS and not (bald and name == "hair")]
+
+
+def on_grey(rgb: NDArray[np.float32], cover: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(P, P, 3) 0..1 over black with its opacity (P, P, 1)."""
+    return np.asarray((rgb + GREY * (1 - cover)).clip(0, 1) * 255, np.uint8)
+
+
+def generated(generator: HeadGenerator, ws: Tensor, planes: Tensor) -> dict[float, NDArray[np.uint8]]:
+    """Pictures from three sides."""
+    out = {}
+    for yaw in SIDES:
+        picture, opacity, _ = generator.picture(ws, planes, label_at(yaw))
+        cover = F.interpolate(opacity, size=picture.shape[2:], mode="bilinear").clamp(0, 1)
+        rgb = ((picture + 1) / 2).clamp(0, 1) * (cover > 1e-3)
+        out[yaw] = on_grey(rgb[0].permute(1, 2, 0).numpy(), cover[0].permute(1, 2, 0).numpy())
+    return out
 
 
 def consistency(generator: HeadGenerator, ws: Tensor, planes: Tensor) -> float:
@@ -126,6 +145,44 @@ def front(generator: HeadGenerator, ws: Tensor, planes: Tensor, side: int) -> tu
 
 
 @torch.no_grad()
+def one_head(job: tuple[int, Path | None]) -> dict[str, Any]:
+    """All of one seed."""
+    seed, model = job
+    torch.set_num_threads(1)
+    generator, reader, source = opened(model)
+    code = generator.z(seed)
+    ws = generator.ws(code)
+    planes = generator.planes(ws)
+    report = surface_of(generator, planes)
+    hair = groups()["hair"]
+    bald = int(code[0, hair].argmax()) == hair.stop - hair.start - 1
+    row = code[0].numpy()
+    layers, light = source.layers(row), source.light(row)
+
+    def truth(view: View, side: int) -> tuple[Any, Any, Any]:
+        drawn = draw(layers, view.camera(side), light, EMPHASIS)
+        rgba = drawn.rgba / np.float32(255)
+        return drawn.depth, rgba[..., :3], rgba[..., 3:]
+
+    drawn = {yaw: truth(View(yaw, 5, ZOOM), generator.config.picture) for yaw in SIDES}
+    depth, rgb, alpha = truth(View(0, 0), SIDE)
+    own_depth, own_colour, picture = front(generator, ws, planes, SIDE)
+    return {
+        "seed": seed, "closed": bool(report["watertight"]), "single": report["parts"] == 1,
+        "missing": missing_parts(reader, generated(generator, ws, planes), bald),
+        "missing_drawn": missing_parts(reader, {y: on_grey(c * a, a) for y, (_, c, a) in drawn.items()}, bald),
+        "views": consistency(generator, ws, planes),
+        "made": (own_depth, own_colour), "drawn": (depth, np.where(alpha > 0.5, rgb, np.nan)),
+        "cell": np.concatenate([picture, rgb * alpha]),
+    }  # fmt: skip
+
+
+@cache
+def opened(model: Path | None) -> tuple[HeadGenerator, HeadParser, CodedHeads]:
+    """What every head needs."""
+    return load_generator(model), HeadParser.from_file(PARSER), CodedHeads(PACKS)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -133,44 +190,33 @@ def main() -> None:
     arguments.add_argument("--heads", type=int, default=64)
     arguments.add_argument("--model", type=Path, help="the bundled one")
     arguments.add_argument("--out", type=Path, default=Path("build/bench_generator"))
+    arguments.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
     options = arguments.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    generator, reader = load_generator(options.model), HeadParser.from_file(PARSER)
-    source, side = CodedHeads(PACKS), 64
-    hair = groups()["hair"]
-    whole, missing, views, made, drawn, rows = 0, [], [], [], [], []
-    for seed in range(options.heads):
-        code = generator.z(seed)
-        ws = generator.ws(code)
-        planes = generator.planes(ws)
-        whole += closed(generator, planes)
-        bald = int(code[0, hair].argmax()) == hair.stop - hair.start - 1
-        found = parts_found(reader, generator, ws, planes)
-        absent = [n for n in PARTS if found[n] < LEAST_PIXELS and not (bald and n == "hair")]
-        if absent:
-            missing.append((seed, absent))
-        views.append(consistency(generator, ws, planes))
-        depth, colour, picture = front(generator, ws, planes, side)
-        made.append((depth, colour))
-        row = code[0].numpy()
-        truth = draw(source.layers(row), View(0, 0).camera(side), source.light(row), EMPHASIS)
-        alpha = truth.rgba[..., 3:] / np.float32(255)
-        drawn.append((truth.depth, np.where(alpha > 0.5, truth.rgba[..., :3] / np.float32(255), np.nan)))
-        rows.append(np.concatenate([picture, truth.rgba[..., :3] / np.float32(255) * alpha]))
-    ours, theirs = apart(made), apart(drawn)
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        rows = pool.map(one_head, [(seed, options.model) for seed in range(options.heads)], chunksize=1)
+    ours, theirs = apart([row["made"] for row in rows]), apart([row["drawn"] for row in rows])
+    views = np.array([row["views"] for row in rows])
     numbers = {
-        "heads": options.heads, "closed": whole, "all_parts": options.heads - len(missing),
-        "views_mean_db": round(float(np.mean(views)), 2), "views_least_db": round(float(np.min(views)), 2),
-        "views_24_db": int(np.sum(np.array(views) >= 24)),
+        "heads": options.heads, "closed": sum(row["closed"] for row in rows), "single": sum(row["single"] for row in rows),
+        "all_parts": sum(not row["missing"] for row in rows),
+        "all_parts_drawn": sum(not row["missing_drawn"] for row in rows),
+        "views_mean_db": round(float(views.mean()), 2), "views_least_db": round(float(views.min()), 2),
+        "views_24_db": int((views >= 24).sum()),
         "depth_apart": round(ours[0], 4), "depth_share": round(ours[0] / theirs[0], 3),
         "colour_apart": round(ours[1], 4), "colour_share": round(ours[1] / theirs[1], 3),
     }  # fmt: skip
     print(json.dumps(numbers))
-    for seed, absent in missing:
-        print(f"head {seed}: no {', '.join(absent)}")
+    for row in rows:
+        if row["missing"] or row["missing_drawn"] or not (row["closed"] and row["single"]):
+            print(
+                f"head {row['seed']}: no {', '.join(row['missing']) or '-'} (drawn: no {', '.join(row['missing_drawn']) or '-'}), "
+                f"closed {row['closed']}, single {row['single']}"
+            )
     across = 16
-    rows += [np.zeros_like(rows[0])] * (-len(rows) % across)
-    lines = [np.concatenate(rows[i : i + across], 1) for i in range(0, len(rows), across)]
+    cells = [row["cell"] for row in rows]
+    cells += [np.zeros_like(cells[0])] * (-len(cells) % across)
+    lines = [np.concatenate(cells[i : i + across], 1) for i in range(0, len(cells), across)]
     Image.fromarray((np.concatenate(lines) * 255).clip(0, 255).astype(np.uint8)).save(
         options.out / "sheet.png"
     )

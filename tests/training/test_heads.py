@@ -27,7 +27,6 @@ from maquette.core.types import Camera
 from PIL import Image
 
 from tests.bench_blending import held_out
-
 from training.heads.dataset import Records, made
 from training.heads.drawing import Layer, Light, draw
 from training.heads.generate import write_shard

@@ -10,6 +10,7 @@ import torch
 from maquette.core.models.eg3d.cameras import FOCAL, intrinsics, label_of
 from maquette.core.models.heads.codes import codes
 from maquette.core.models.heads.faces import orbit_pose
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .coded import CodedHeads
@@ -19,6 +20,8 @@ from .pool import Head, make_heads
 from .records import View
 
 PICTURE, PATCH = 256, 128
+RIM = 8
+"""Pixels at a piece's rim that do not count: there the convolutions see zeros that stand at no rim of a whole picture."""
 
 
 @dataclass
@@ -30,6 +33,8 @@ class Patch:
     """(25,) camera of the piece"""
     rgba: Tensor
     """(4, PATCH, PATCH) uint8, straight"""
+    counts: Tensor
+    """(PATCH, PATCH) bool: not at a rim, unless it is the whole picture's own"""
 
 
 def random_view(rng: np.random.Generator) -> View:
@@ -57,10 +62,18 @@ def make_patches(source: CodedHeads, seed: int, count: int = 3) -> list[Patch]:
     for _ in range(count):
         view = random_view(rng)
         # Faces lie around the middle; the rim of the picture is seldom of interest.
-        left, top = np.clip(rng.normal([64, 60], [40, 40]), 0, PICTURE - PATCH).round() / PICTURE
+        left, top = np.clip(rng.normal([64, 64], [60, 60]), 0, PICTURE - PATCH).round() / PICTURE
         rgba = draw_piece(layers, light, view, left, top)
-        out.append(Patch(head, piece_label(view, left, top, PATCH / PICTURE), rgba))
+        counts = torch.from_numpy(np.outer(counted(top), counted(left)))
+        out.append(Patch(head, piece_label(view, left, top, PATCH / PICTURE), rgba, counts))
     return out
+
+
+def counted(first: float) -> NDArray[np.bool_]:
+    """(PATCH,) rows or columns that count, of a piece that begins at a share of the picture."""
+    place = np.arange(PATCH) + round(first * PICTURE)
+    inner = (np.arange(PATCH) >= RIM) & (np.arange(PATCH) < PATCH - RIM)
+    return np.asarray(inner | (place < RIM) | (place >= PICTURE - RIM))
 
 
 def draw_piece(layers: list[Layer], light, view: View, left: float, top: float) -> Tensor:  # type: ignore[no-untyped-def]

@@ -25,9 +25,6 @@ from .makers import Makers
 from .patches import PATCH, Patch, make_patches
 from .train_generator import Log, Run, falling, losses, said_at, summed
 
-RIM = 8
-"""Pixels at a piece's rim that do not count: there the convolutions see zeros that no whole picture has."""
-
 
 def sharpened(network: Eg3d, features: Tensor, ws: Tensor) -> Tensor:
     """Super-resolution (B, 3, 4 R, 4 R) of a piece (B, C, R, R), whatever its side."""
@@ -56,15 +53,28 @@ def picture_losses(
     rendered = network.render(planes, torch.stack([p.label for p in patches]), side, draws)
     fine = sharpened(network, rendered.features, ws)
     small = F.avg_pool2d(truth, 4)
-    inner = slice(RIM, PATCH - RIM)
-    near, far = fine[..., inner, inner], truth[..., inner, inner]
+    counts = torch.stack([p.counts for p in patches])[:, None].float()
     return {
         "coarse": (rendered.image - small).abs().mean(),
         "alpha": (rendered.opacity - F.avg_pool2d(rgba[:, 3:], 4)).abs().mean(),
-        "fine": (near - far).abs().mean(),
-        "edges": (gradients(near) - gradients(far)).abs().mean()
-        + (gradients(F.avg_pool2d(near, 2)) - gradients(F.avg_pool2d(far, 2))).abs().mean(),
+        "fine": apart(fine, truth, counts),
+        "edges": apart(gradients(fine), gradients(truth), inner(counts))
+        + apart(
+            gradients(F.avg_pool2d(fine, 2)),
+            gradients(F.avg_pool2d(truth, 2)),
+            inner(F.avg_pool2d(counts, 2)),
+        ),
     }
+
+
+def apart(one: Tensor, other: Tensor, counts: Tensor) -> Tensor:
+    """Mean difference of pictures (B, C, H, W) where `counts` (B, 1, H, W) is 1."""
+    return ((one - other).abs() * counts).mean() / counts.mean()
+
+
+def inner(counts: Tensor) -> Tensor:
+    """What counts (B, 1, H, W) of differences (B, ., H - 1, W - 1): those of pixels that all do."""
+    return counts[..., :-1, :-1] * counts[..., 1:, :-1] * counts[..., :-1, 1:]
 
 
 def train(run: Run, source: CodedHeads, out: Path, options: argparse.Namespace) -> None:
