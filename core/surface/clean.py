@@ -13,7 +13,7 @@ from scipy.sparse import coo_matrix, diags
 
 from ..progress import Progress
 from ..types import Mesh
-from .report import areas_and_volumes, boundary_edges, edge_keys, face_parts
+from .report import areas_and_volumes, boundary_edges, face_parts, unpaired
 
 log = logging.getLogger(__name__)
 
@@ -117,8 +117,7 @@ def keep_parts(mesh: Mesh, settings: CleanSettings) -> Mesh:
     area = np.bincount(part, areas, count)
     volume = np.bincount(part, volumes, count)
     open_part = np.zeros(count, bool)
-    there, back = edge_keys(mesh.faces)
-    open_part[part[np.flatnonzero(~np.isin(there, back)) // 3]] = True
+    open_part[part[np.flatnonzero(unpaired(mesh.faces)) // 3]] = True
     keep = area >= settings.smallest_part * area.max()
     if settings.drop_hollows:
         keep &= (volume > 0) | open_part

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 from maquette.core.surface.clean import CleanSettings, clean_mesh, decimate, fill_holes, repair, smooth
-from maquette.core.surface.report import mesh_report
+from maquette.core.surface.report import edge_keys, mesh_report, unpaired
 from maquette.core.types import Mesh
 
 
@@ -31,6 +31,16 @@ def test_report_of_a_box():
     assert report["watertight"] and report["holes"] == 0
     assert report["area"] == pytest.approx(22) and report["volume"] == pytest.approx(6)
     assert report["bounds"] == [[-0.5, -1.0, -1.5], [0.5, 1.0, 1.5]]
+
+
+def test_unpaired_edges_are_those_whose_opposite_is_in_no_face() -> None:
+    """Of random faces, some of which share edges once, twice or the same way round."""
+    rng = np.random.default_rng(0)
+    for count in (0, 1, 40, 3000):
+        faces = rng.integers(0, 6 + int(count**0.5), (count, 3)).astype(np.int32)
+        faces = faces[(faces != np.roll(faces, 1, axis=1)).all(1)]
+        there, back = edge_keys(faces)
+        np.testing.assert_array_equal(unpaired(faces), ~np.isin(there, back))
 
 
 def test_floaters_and_hollows_go():
