@@ -26,6 +26,10 @@ CHUNK_POINTS = {"cpu": 8192}
 _CHUNK_POINTS_GPU = 1 << 18
 
 
+Fovea = tuple[tuple[float, float], ...]
+"""Per axis middle and width (`magnified`), or nothing."""
+
+
 @dataclass(frozen=True)
 class TriplaneRule:
     """How a published system reads its planes."""
@@ -47,6 +51,8 @@ class TriplaneRule:
     """Share of the cube's side left out of the field's box at each face (EG3D has a wall there)."""
     bend: float = 0.0
     """Factor on the first three features, which move a point before the others are read (our head generator); 0: none do."""
+    fovea: Fovea = ()
+    """Where bent planes have their finest texels."""
 
 
 class PlaneDecoder(nn.Module):
@@ -66,6 +72,25 @@ class PlaneDecoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(N, width) -> (N, 1 + channels)."""
         return self.layers(features)
+
+
+def magnified(points: Tensor, fovea: Fovea, side: float) -> Tensor:
+    """Where points (N, 3) of a box lie in planes whose texels are finest around a place: an inverse hyperbolic sine per axis, which leaves
+    the box's ends where they are. Outside of it the planes have nothing in either way.
+
+    Our choice: on the unbent head eyes and mouth always lie in the same place, where an even grid of 128 texels has one and a half
+    for an iris. The planes' cost stays as it is.
+
+    Args:
+        points: units of the box, whose middle is 0.
+        fovea: per axis, middle and width of the place in `side`s; at the width the texels are 1.4 times as large as in the middle.
+        side: of the box.
+    """
+    if not fovea:
+        return points
+    middle, width = torch.tensor(fovea, device=points.device, dtype=points.dtype).T
+    low, high = torch.asinh((-0.5 - middle) / width), torch.asinh((0.5 - middle) / width)
+    return ((torch.asinh((points / side - middle) / width) - low) / (high - low) - 0.5) * side
 
 
 class TriplaneField:
@@ -93,7 +118,8 @@ class TriplaneField:
         if not self.rule.bend:
             return self._read(self.planes, points)
         shift = self._read(self.planes[:, :3], points).mean(0) * self.rule.bend
-        return self._read(self.planes[:, 3:], points + shift)
+        place = magnified(points + shift, self.rule.fovea, 2 * self.rule.radius)
+        return self._read(self.planes[:, 3:], place)
 
     def _read(self, planes: Tensor, points: Tensor) -> Tensor:
         unit = points / self.rule.radius
@@ -159,7 +185,8 @@ class TriplaneField:
             about = file.metadata()
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         rule = json.loads(about["rule"])
-        rule["axes"] = tuple(tuple(pair) for pair in rule["axes"])
+        for name in ("axes", "fovea"):
+            rule[name] = tuple(tuple(pair) for pair in rule.get(name, ()))
         weights = {
             name.removeprefix("decoder."): t for name, t in tensors.items() if name.startswith("decoder.")
         }

@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from queue import Empty
+from queue import Empty, Full
 from typing import Any
 
 import torch
@@ -62,6 +62,14 @@ def make_for_ever(packs: Path, make: Make, first: int, step: int, out: Any) -> N
     """In a maker's process."""
     torch.set_num_threads(1)
     source = CodedHeads(packs)
+    parent = multiprocessing.parent_process()
     for seed in count(first, step):
         # Pickled here: torch's own way through shared memory holds a file open per tensor.
-        out.put((seed, pickle.dumps(make(source, seed))))
+        made = pickle.dumps(make(source, seed))
+        while True:  # a trainer that was killed takes nothing any more
+            try:
+                out.put((seed, made), timeout=5)
+                break
+            except Full:
+                if parent is None or not parent.is_alive():
+                    return

@@ -116,9 +116,9 @@ def said_at(model: Eg3d, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor
     axes, side = AXES[model.config.plane_axes], model.config.rendering.box_warp
     density, colour, shift = [], [], []
     for item, at in zip(planes, points, strict=True):
-        sampler = BentSampler(item, axes, side, model.config.bend)
+        sampler = BentSampler(item, axes, side, model.config.bend, model.config.fovea)
         moved = sampler.shift(at)
-        raw, rgb = model.decoder(sampler.features(at + moved))
+        raw, rgb = model.decoder(sampler.at(at + moved))
         density.append(raw)
         colour.append(with_margin(rgb[:, :3]))
         shift.append(moved / SHIFT)

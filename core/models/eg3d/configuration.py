@@ -127,6 +127,8 @@ class Eg3dConfig:
     bend: float = 0.0
     """Factor on three more features of the planes, which move a point before the others are read (`planes.BentSampler`); 0: there
     are none, as published."""
+    fovea: tuple[tuple[float, float], ...] = ()
+    """Per axis, middle and width of where bent planes have their finest texels, units of the box (`fields.triplane.magnified`); (): nowhere."""
     bend_side: int = 32
     """Side of these three before they are enlarged."""
     clamp: float | None = None
@@ -171,6 +173,7 @@ class Eg3dConfig:
             (rendering, ("avg_camera_pivot",)),
         ):  # fmt: skip
             part |= {name: tuple(part[name]) for name in names}
+        values["fovea"] = tuple(tuple(axis) for axis in values.get("fovea", ()))
         values["superresolution"] = SuperResolutionConfig(**super_resolution)
         values["rendering"] = RenderingConfig(**rendering)
         return cls(**values)

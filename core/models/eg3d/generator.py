@@ -172,6 +172,7 @@ class Eg3d(nn.Module):
             level=float(F.softplus(torch.tensor(level - 1.0))),
             border=border,
             bend=config.bend,
+            fovea=config.fovea,
         )
         return HeadField(
             planes.detach().clone(), decoder.to(planes.device).requires_grad_(False).eval(), rule
@@ -179,7 +180,9 @@ class Eg3d(nn.Module):
 
     def _sampler(self, planes: Tensor) -> PlaneSampler | BentSampler:
         config = self.config
-        return sampler_of(planes, AXES[config.plane_axes], config.rendering.box_warp, config.bend)
+        return sampler_of(
+            planes, AXES[config.plane_axes], config.rendering.box_warp, config.bend, config.fovea
+        )
 
     def _query(self, sampler: PlaneSampler | BentSampler, points: Tensor) -> tuple[Tensor, Tensor]:
         return self.decoder(sampler(points))

@@ -20,7 +20,7 @@ class HeadField(TriplaneField):
 
     def __init__(self, planes: Tensor, decoder: PlaneDecoder, rule: TriplaneRule) -> None:
         super().__init__(planes, decoder, rule)
-        self.sampler = sampler_of(planes, rule.axes, 2 * rule.radius, rule.bend)
+        self.sampler = sampler_of(planes, rule.axes, 2 * rule.radius, rule.bend, rule.fovea)
 
     def geometry(self, points: Tensor) -> Tensor:
         """points (N, 3) float32 -> density (N,) float32."""

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...fields.triplane import Fovea, magnified
 from ..parts.rows import linear
 from .configuration import BEND
 from .convolution import FullyConnected
@@ -108,10 +109,13 @@ class BentSampler:
         planes: (3, 3 + C, S, S).
         axes, side: as `PlaneSampler`.
         bend: units of the points per unit of the first three features.
+        fovea: see `magnified`.
     """
 
-    def __init__(self, planes: Tensor, axes: Sequence[tuple[int, int]], side: float, bend: float) -> None:
-        self.bend = bend
+    def __init__(
+        self, planes: Tensor, axes: Sequence[tuple[int, int]], side: float, bend: float, fovea: Fovea = ()
+    ) -> None:
+        self.bend, self.fovea, self.side = bend, fovea, side
         self.shifts = PlaneSampler(planes[:, :BEND], axes, side)
         self.features = PlaneSampler(planes[:, BEND:], axes, side)
 
@@ -121,14 +125,18 @@ class BentSampler:
 
     def __call__(self, points: Tensor) -> Tensor:
         """points (N, 3) -> (N, C)."""
-        return self.features(points + self.shift(points))
+        return self.at(points + self.shift(points))
+
+    def at(self, moved: Tensor) -> Tensor:
+        """Features (N, C) at points (N, 3) that have been moved."""
+        return self.features(magnified(moved, self.fovea, self.side))
 
 
 def sampler_of(
-    planes: Tensor, axes: Sequence[tuple[int, int]], side: float, bend: float
+    planes: Tensor, axes: Sequence[tuple[int, int]], side: float, bend: float, fovea: Fovea = ()
 ) -> PlaneSampler | BentSampler:
     """Bent or not: with 0 the planes have no features that move points."""
-    return BentSampler(planes, axes, side, bend) if bend else PlaneSampler(planes, axes, side)
+    return BentSampler(planes, axes, side, bend, fovea) if bend else PlaneSampler(planes, axes, side)
 
 
 class _Gather(torch.autograd.Function):

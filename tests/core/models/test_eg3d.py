@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from maquette.core.fields.triplane import magnified
 from maquette.core.models.eg3d import cameras
 from maquette.core.models.eg3d.configuration import (
     SUPER_RESOLUTION,
@@ -84,6 +85,24 @@ def test_bent_planes_read_where_the_shift_leads() -> None:
     torch.testing.assert_close(sampler.shift(points), torch.tensor([[0.05, 0, 0.1]]).expand(50, -1))
     wanted = (points[:, 0] + 0.05 + points[:, 2] + 0.1) / 3
     torch.testing.assert_close(sampler(points)[:, 0], wanted)
+
+
+def test_a_fovea_spreads_its_place_and_keeps_the_ends() -> None:
+    """Each axis is an inverse hyperbolic sine between its ends; in the middle its slope is 1 / (width times the whole span)."""
+    fovea, side = ((0.0, 0.1), (0.2, 0.14), (-0.3, 0.5)), 2.0
+    ends = torch.tensor([[-1.0] * 3, [1.0] * 3])
+    torch.testing.assert_close(magnified(ends, fovea, side), ends)
+    middle = torch.tensor([[axis[0] * side for axis in fovea]])
+    for number, (place, width) in enumerate(fovea):
+        span = math.asinh((0.5 - place) / width) - math.asinh((-0.5 - place) / width)
+        step = torch.zeros(1, 3)
+        step[0, number] = 1e-3
+        moved = magnified(middle + step, fovea, side) - magnified(middle - step, fovea, side)
+        assert float(moved[0, number]) / 2e-3 == pytest.approx(1 / (width * span), rel=1e-3)
+    points = torch.rand(20, 3) * 2 - 1
+    assert magnified(points, (), side) is points
+    order = magnified(points, fovea, side).argsort(0)
+    torch.testing.assert_close(order, points.argsort(0))  # nothing folds
 
 
 def test_points_outside_the_box_read_zeros() -> None:
