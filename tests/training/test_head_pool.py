@@ -12,6 +12,7 @@ import torch
 import trimesh
 from maquette.core.models.heads.codes import codes, groups, settle
 from scipy.spatial import cKDTree
+from scipy.special import ndtr
 
 from training.heads.coded import LOOK, CodedHeads, other_look
 from training.heads.drawing import Layer, Light
@@ -94,6 +95,21 @@ def test_a_sketch_and_a_head_are_bent_from_the_same_surface() -> None:
     other = other_look(codes(3)[0].numpy(), np.random.default_rng(0))
     for one, two in zip(source.unbent(codes(3)[0].numpy()), source.unbent(other), strict=True):
         assert one is two  # colours do not bend
+
+
+@needs_packs
+def test_a_skin_is_told_by_its_code() -> None:
+    """A light and a dark one, mixed by one number: the mean colours of 300 heads follow it almost alone."""
+    source, place = CodedHeads(PACKS), groups()["skin"].start
+    light, dark = source.tones
+    mean = np.stack([skin[::16, ::16].reshape(-1, 3).mean(0) for skin in source.wardrobe.textures.skins])
+    assert set(light).isdisjoint(dark) and mean[light].mean() > 2 * mean[dark].mean()
+    rows = codes(5, 300).numpy()
+    looks = [source.look(row, source.macros(row)) for row in rows]
+    assert {look.skin for look in looks} <= set(light) and {look.other_skin for look in looks} <= set(dark)
+    assert len({look.skin for look in looks}) > 6 and len({look.other_skin for look in looks}) > 3
+    bright = np.array([((1 - o.mix) * mean[o.skin] + o.mix * mean[o.other_skin]).mean() for o in looks])
+    assert np.corrcoef(bright, ndtr(1.4 * rows[:, place] - 0.5))[0, 1] < -0.97
 
 
 def test_another_look_keeps_shape_styles_and_length() -> None:

@@ -58,7 +58,7 @@ class CodedHeads:
         self.ict = IctHeads(packs / "ict_facekit", self.wardrobe)
         self.at = groups()
         rng = np.random.default_rng(5)
-        self.skin_taste = unit_rows(rng.standard_normal((len(self.wardrobe.textures.skins), 4))) * 1.3
+        self.skin_taste = unit_rows(rng.standard_normal((len(self.wardrobe.textures.skins), 3))) * 1.3
         self.brow_taste = unit_rows(rng.standard_normal((len(EYEBROWS), 3)))
         self.eye_taste = unit_rows(rng.standard_normal((len(self.wardrobe.textures.eyes), 4)))
 
@@ -76,6 +76,17 @@ class CodedHeads:
             rows.append(move.reshape(-1, 3)[used].reshape(-1) * (0.4 if number >= len(body.axes) else 1.0))
         left = np.linalg.svd(np.stack(rows), full_matrices=False)[0]
         return left[:, :32].T.astype(np.float32)
+
+    @cached_property
+    def tones(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of the light and of the dark skins.
+
+        A skin is one of each, mixed by the first number of `skin`. Chosen among all twenty by race, sex, age and taste, its colour could
+        not be told from the code: a network that was given nothing else to learn was off by 0.09 after 5,000 heads.
+        """
+        bright = np.array([skin[::8, ::8, :3].mean() for skin in self.wardrobe.textures.skins], np.float64)
+        bright /= bright.max()
+        return np.flatnonzero(bright > 0.72), np.flatnonzero(bright < 0.55)
 
     def layers(self, code: Floats) -> list[Layer]:
         """Textured layers (EG3D's frame) of a code (WIDTH,)."""
@@ -168,9 +179,9 @@ class CodedHeads:
         at = self.at
         textures = self.wardrobe.textures
         suit = -2.0 * np.abs(textures.skin_traits - macros[:5]) @ np.float32([1, 1, 1, 0.8, 0.8])
-        score = suit + self.skin_taste @ code[at["skin"]]
-        two, one = np.argsort(score)[-2:]
-        mix = float(1 / (1 + np.exp(1.5 * (score[one] - score[two]))))
+        score = suit + self.skin_taste @ code[at["skin"]][1:]
+        one, two = (skins[score[skins].argmax()] for skins in self.tones)
+        mix = float(ndtr(1.4 * code[at["skin"]][0] - 0.5))
         bright, warm = code[at["tint"]]
         level, grey, dye = (float(v) for v in code[at["hair_colour"]])
         tint = (0.97 + 0.085 * bright) * np.array([1 + 0.025 * warm, 1.0, 1 - 0.025 * warm])
