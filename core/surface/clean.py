@@ -10,10 +10,11 @@ import fast_simplification
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, diags
+from scipy.sparse.csgraph import connected_components
 
 from ..progress import Progress
 from ..types import Mesh
-from .report import areas_and_volumes, boundary_edges, face_parts, unpaired
+from .report import areas_and_volumes, boundary_edges, edge_keys, face_parts, unpaired
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +53,82 @@ def clean_mesh(mesh: Mesh, settings: CleanSettings | None = None, progress: Prog
     if settings.smooth_steps:
         mesh = smooth(mesh, settings.smooth_steps)
     if 0 < settings.face_budget < len(mesh.faces):
-        mesh = decimate(mesh, settings.face_budget)
+        mesh = split_crossings(decimate(mesh, settings.face_budget))
     progress.check()
     if len(mesh.faces) and not len(boundary_edges(mesh.faces)) and areas_and_volumes(mesh)[1].sum() < 0:
         mesh = replace(mesh, faces=np.ascontiguousarray(mesh.faces[:, ::-1]))
     return mesh
+
+
+def split_crossings(mesh: Mesh) -> Mesh:
+    """Where four or more faces meet in an edge, as decimation leaves some, the surface touches itself afterwards instead of crossing.
+
+    Faces are paired across each edge, one that runs along it with one that runs back. Corners of paired faces share a vertex, others do
+    not; where both pairs still hang together at both ends, one of them gets a vertex in the middle of the edge. A closed mesh stays
+    closed, and one without such edges stays as it is.
+    """
+    if not _crossing(mesh.faces).any():
+        return mesh
+    one, other, _ = _paired(mesh.faces)
+    links = np.concatenate([np.stack([one, _after(other)], 1), np.stack([_after(one), other], 1)])
+    count = 3 * len(mesh.faces)
+    graph = coo_matrix((np.ones(len(links), np.int8), links.T), shape=(count, count))
+    number, corner = connected_components(graph, directed=False)
+    vertices = np.zeros((number, 3), np.float32)
+    vertices[corner] = mesh.vertices[mesh.faces.ravel()]
+    mesh = Mesh(vertices, corner.reshape(-1, 3).astype(np.int32))
+    for _ in range(8):  # a face is halved once a round
+        one, other, rank = _paired(mesh.faces)
+        again = rank > 0
+        one, other = one[again], other[again]
+        if not len(one):
+            break
+        faces = np.stack([one // 3, other // 3], 1)
+        first = np.zeros(faces.shape, np.bool_).ravel()
+        first[np.unique(faces, return_index=True)[1]] = True
+        free = first.reshape(-1, 2).all(1)
+        if not free.any():
+            free[0] = True
+        mesh = _halved(mesh, one[free], other[free])
+    return mesh
+
+
+def _crossing(faces: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Whether some two faces run along one edge the same way, per neighbour in order."""
+    return np.asarray(np.diff(np.sort(edge_keys(faces)[0])) == 0)
+
+
+def _after(half: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The next half-edge of the same face; half-edge 3 f + k begins in corner k of face f."""
+    return half - half % 3 + (half + 1) % 3
+
+
+def _paired(faces: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Half-edges (P,) and those that run back along the same edge (P,), and how many pairs of that edge come before (P,)."""
+    there, back = edge_keys(faces)
+    forward = there < back
+    edge = np.where(forward, there, back)
+    order = np.lexsort((forward, edge))  # of each edge first those that run back
+    start = np.flatnonzero(np.r_[True, np.diff(edge[order]) != 0])
+    length = np.diff(np.r_[start, len(order)])
+    backward = np.add.reduceat((~forward[order]).astype(np.int64), start)
+    place = np.arange(len(order)) - np.repeat(start, length)
+    has = place < np.repeat(np.minimum(backward, length - backward), length)
+    partner = np.arange(len(order)) + np.repeat(backward, length)
+    return order[has], order[partner[has]], place[has]
+
+
+def _halved(mesh: Mesh, one: NDArray[np.int64], other: NDArray[np.int64]) -> Mesh:
+    """Each pair of faces with a vertex of its own in the middle of the edge between them; no face may come twice."""
+    flat = mesh.faces.ravel()
+    middle = (len(mesh.vertices) + np.arange(len(one))).astype(np.int32)
+    points = (mesh.vertices[flat[one]] + mesh.vertices[flat[_after(one)]]) / 2
+    faces, more = mesh.faces.copy(), []
+    for half in (one, other):
+        end, tip = flat[_after(half)], flat[_after(_after(half))]
+        faces.ravel()[_after(half)] = middle
+        more.append(np.stack([middle, end, tip], 1))
+    return Mesh(np.concatenate([mesh.vertices, points]), np.concatenate([faces, *more]).astype(np.int32))
 
 
 def repair(mesh: Mesh, weld: float = 1e-6) -> Mesh:

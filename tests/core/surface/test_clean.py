@@ -6,7 +6,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import trimesh
-from maquette.core.surface.clean import CleanSettings, clean_mesh, decimate, fill_holes, repair, smooth
+from maquette.core.surface.clean import (
+    CleanSettings,
+    clean_mesh,
+    decimate,
+    fill_holes,
+    repair,
+    smooth,
+    split_crossings,
+)
 from maquette.core.surface.report import edge_keys, mesh_report, unpaired
 from maquette.core.types import Mesh
 
@@ -97,6 +105,53 @@ def test_decimation_keeps_to_the_budget_and_stays_closed():
     mesh = decimate(Mesh(vertices, faces), 2000)
     assert 1800 <= len(mesh.faces) <= 2000 and mesh_report(mesh)["watertight"]
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).max() < 0.01
+
+
+def test_an_edge_of_four_faces_becomes_two():
+    """Two boxes that share an edge: closed after the split, both as they were."""
+    box = trimesh.creation.box()
+    one, other = np.asarray(box.vertices), np.asarray(box.vertices) + [1, 1, 0]
+    both = trimesh.Trimesh(
+        np.concatenate([one, other]), np.concatenate([box.faces, box.faces + 8]), process=False
+    )
+    both.merge_vertices()
+    mesh = Mesh(np.asarray(both.vertices, np.float32), np.asarray(both.faces, np.int32))
+    assert len(mesh.vertices) == 14 and not mesh_report(mesh)["watertight"]
+    report = mesh_report(split_crossings(mesh))
+    assert report["watertight"] and (report["faces"], report["volume"]) == (24, pytest.approx(2.0))
+    assert report["vertices"] in (14, 16)  # the edge's ends may stay one fan
+    ball = trimesh.creation.icosphere(2)
+    plain = Mesh(np.asarray(ball.vertices, np.float32), np.asarray(ball.faces, np.int32))
+    assert split_crossings(plain) is plain
+
+
+def test_an_edge_inside_a_block_is_split_in_its_middle():
+    """Two cells that touch along an edge between two whole layers: both pairs of faces hang together at the edge's ends."""
+    cells = np.ones((2, 2, 3), bool)
+    cells[0, 1, 1] = cells[1, 0, 1] = False
+    solid = np.pad(cells, 1)
+    corners, faces = {}, []
+    for cell in np.argwhere(solid):
+        for axis in range(3):
+            for side in (0, 1):
+                beside = cell.copy()
+                beside[axis] += 2 * side - 1
+                if solid[tuple(beside)]:
+                    continue
+                u, v = ((axis + 1) % 3, (axis + 2) % 3) if side else ((axis + 2) % 3, (axis + 1) % 3)
+                quad = []
+                for a, b in ((0, 0), (1, 0), (1, 1), (0, 1)):
+                    point = cell.copy()
+                    point[axis] += side
+                    point[u] += a
+                    point[v] += b
+                    quad.append(corners.setdefault(tuple(point), len(corners)))
+                faces += [[quad[0], quad[1], quad[2]], [quad[0], quad[2], quad[3]]]
+    mesh = Mesh(np.array(list(corners), np.float32), np.array(faces, np.int32))
+    assert not mesh_report(mesh)["watertight"]
+    report = mesh_report(split_crossings(mesh))
+    assert report["watertight"] and report["volume"] == pytest.approx(cells.sum())
+    assert report["area"] == pytest.approx(mesh_report(mesh)["area"])
 
 
 def test_empty_stays_empty():
