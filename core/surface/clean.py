@@ -86,9 +86,7 @@ def split_crossings(mesh: Mesh) -> Mesh:
         faces = np.stack([one // 3, other // 3], 1)
         first = np.zeros(faces.shape, np.bool_).ravel()
         first[np.unique(faces, return_index=True)[1]] = True
-        free = first.reshape(-1, 2).all(1)
-        if not free.any():
-            free[0] = True
+        free = np.asarray(first.reshape(-1, 2).all(1), np.bool_)
         mesh = _halved(mesh, one[free], other[free])
     return mesh
 
