@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ..progress import Progress
 from ..types import Mesh
-from .report import areas_and_volumes, boundary_edges, edge_keys, face_parts, unpaired
+from .report import areas_and_volumes, boundary_edges, crosses, edge_keys, face_parts, unpaired
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def split_crossings(mesh: Mesh) -> Mesh:
     not; where both pairs still hang together at both ends, one of them gets a vertex in the middle of the edge. A closed mesh stays
     closed, and one without such edges stays as it is.
     """
-    if not _crossing(mesh.faces).any():
+    if not crosses(mesh.faces):
         return mesh
     one, other, _ = _paired(mesh.faces)
     links = np.concatenate([np.stack([one, _after(other)], 1), np.stack([_after(one), other], 1)])
@@ -89,11 +89,6 @@ def split_crossings(mesh: Mesh) -> Mesh:
         free = np.asarray(first.reshape(-1, 2).all(1), np.bool_)
         mesh = _halved(mesh, one[free], other[free])
     return mesh
-
-
-def _crossing(faces: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Whether some two faces run along one edge the same way, per neighbour in order."""
-    return np.asarray(np.diff(np.sort(edge_keys(faces)[0])) == 0)
 
 
 def _after(half: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -36,6 +36,11 @@ def unpaired(faces: NDArray[np.int32]) -> NDArray[np.bool_]:
     return out
 
 
+def crosses(faces: NDArray[np.int32]) -> bool:
+    """Whether some two faces run along one edge the same way, as they do where four meet in it."""
+    return bool((np.diff(np.sort(edge_keys(faces)[0])) == 0).any())
+
+
 def boundary_edges(faces: NDArray[np.int32]) -> NDArray[np.int32]:
     """(B, 2) int32 directed edges that no face runs along the other way."""
     return np.stack([faces, np.roll(faces, -1, axis=1)], 2).reshape(-1, 2)[unpaired(faces)].astype(np.int32)
@@ -68,8 +73,6 @@ def mesh_report(mesh: Mesh) -> dict[str, Any]:
         along it in opposite directions); area and volume in square and cubic units of the mesh's frame (volume is only
         meaningful when watertight); bounds [[x y z], [x y z]].
     """
-    there, _ = edge_keys(mesh.faces)
-    twice = bool((np.diff(np.sort(there)) == 0).any())
     open_edges = boundary_edges(mesh.faces)
     loops = 0
     if len(open_edges):
@@ -86,7 +89,7 @@ def mesh_report(mesh: Mesh) -> dict[str, Any]:
         "vertices": len(mesh.vertices),
         "parts": face_parts(mesh.faces, len(mesh.vertices))[0],
         "holes": loops,
-        "watertight": bool(len(mesh.faces) and not len(open_edges) and not twice),
+        "watertight": bool(len(mesh.faces) and not len(open_edges) and not crosses(mesh.faces)),
         "area": float(area.sum()),
         "volume": float(volume.sum()),
         "bounds": bounds.astype(float).tolist(),

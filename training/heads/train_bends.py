@@ -3,7 +3,7 @@
 
 Learns the mapping network and the features that bend the planes from points of the surface alone, whose place on the unbent head is known:
 thousands of heads in minutes, since no planes are made. A linear reading of the points' colours, thrown away afterwards, keeps
-the colours' traits in the latent. Leaves a checkpoint from which `train_generator` goes on; killed, it begins again.
+the colours' traits in the latent. Leaves a checkpoint from which `train_generator` goes on; the same command goes on from it too, reading colours anew.
 """
 
 from __future__ import annotations
@@ -146,6 +146,8 @@ def main() -> None:
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     run = Run(generator_config(64), options.rate)
+    if (options.out / "checkpoint.pt").exists():
+        run.load(options.out / "checkpoint.pt")
     train(run, options)
 
 
