@@ -28,7 +28,7 @@ def generator_config(plane_side: int = 64) -> Eg3dConfig:
     )  # fmt: skip
     return Eg3dConfig(
         z_width=WIDTH, w_width=256, embed_width=4, mapping_widths=(256, 256, 256), mapping_rate=0.5,
-        channels=CHANNELS[:levels], first_side=FIRST, plane_features=16, bend=0.3, fovea=FOVEA, decoder_hidden=32, neural_resolution=64, plane_axes="xy_xz_zy",
+        channels=CHANNELS[:levels], first_side=FIRST, details=True, plane_features=16, bend=0.3, fovea=FOVEA, decoder_hidden=32, neural_resolution=64, plane_axes="xy_xz_zy",
         superresolution=SuperResolutionConfig(64, (True, True), (32, 16), clamp=None), rendering=rendering,
     )  # fmt: skip
 

@@ -11,17 +11,21 @@ from maquette.core.models.eg3d.cameras import FOCAL, intrinsics, label_of
 from maquette.core.models.heads.codes import codes
 from maquette.core.models.heads.faces import orbit_pose
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 from .coded import CodedHeads
-from .drawing import Layer, draw
-from .makehuman import EMPHASIS
+from .drawing import Drawing, Layer, Light, draw
+from .makehuman import BROWS, EMPHASIS, EYES, MOUTH
 from .pool import Head, make_heads
 from .records import View
 
 PICTURE, PATCH = 256, 128
 RIM = 8
 """Pixels at a piece's rim that do not count: there the convolutions see zeros that stand at no rim of a whole picture."""
+
+FACE = 5.0
+"""Eyes, brows and mouth count so many times: small, and what people look at."""
 
 
 @dataclass
@@ -34,7 +38,7 @@ class Patch:
     rgba: Tensor
     """(4, PATCH, PATCH) uint8, straight"""
     counts: Tensor
-    """(PATCH, PATCH) bool: not at a rim, unless it is the whole picture's own"""
+    """(PATCH, PATCH) float32: 0 at a rim, unless it is the whole picture's own, `FACE` around eyes, brows and mouth, else 1"""
 
 
 def random_view(rng: np.random.Generator) -> View:
@@ -63,9 +67,11 @@ def make_patches(source: CodedHeads, seed: int, count: int = 3) -> list[Patch]:
         view = random_view(rng)
         # Faces lie around the middle; the rim of the picture is seldom of interest.
         left, top = np.clip(rng.normal([64, 64], [60, 60]), 0, PICTURE - PATCH).round() / PICTURE
-        rgba = draw_piece(layers, light, view, left, top)
-        counts = torch.from_numpy(np.outer(counted(top), counted(left)))
-        out.append(Patch(head, piece_label(view, left, top, PATCH / PICTURE), rgba, counts))
+        drawing = draw_piece(layers, light, view, left, top)
+        rgba = torch.from_numpy(drawing.rgba).permute(2, 0, 1).contiguous()
+        counts = np.outer(counted(top), counted(left)) * np.where(looked_at(drawing.labels), FACE, 1)
+        label = piece_label(view, left, top, PATCH / PICTURE)
+        out.append(Patch(head, label, rgba, torch.from_numpy(counts.astype(np.float32))))
     return out
 
 
@@ -76,10 +82,15 @@ def counted(first: float) -> NDArray[np.bool_]:
     return np.asarray(inner | (place < RIM) | (place >= PICTURE - RIM))
 
 
-def draw_piece(layers: list[Layer], light, view: View, left: float, top: float) -> Tensor:  # type: ignore[no-untyped-def]
-    """(4, PATCH, PATCH) uint8."""
+def looked_at(parts: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(PATCH, PATCH) pixels of eyes, brows and mouth, and three around them."""
+    return np.asarray(binary_dilation(np.isin(parts, (EYES, BROWS, MOUTH)), iterations=3))
+
+
+def draw_piece(layers: list[Layer], light: Light, view: View, left: float, top: float) -> Drawing:
+    """`PATCH` pixels of the whole picture."""
     whole = view.camera(PICTURE)
     camera = replace(
         whole, width=PATCH, height=PATCH, cx=whole.cx - left * PICTURE, cy=whole.cy - top * PICTURE
     )
-    return torch.from_numpy(draw(layers, camera, light, EMPHASIS).rgba).permute(2, 0, 1).contiguous()
+    return draw(layers, camera, light, EMPHASIS)

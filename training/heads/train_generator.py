@@ -36,7 +36,7 @@ SOFT = 20.0
 WARMUP, AVERAGE = 50, 0.998
 BENT = 4.0
 """Weight of the shifts."""
-FACTORS = {".mapping.": 1.0, "bending.": 1.0, ".affine.": 6.0, "": 1.0}
+FACTORS = {".mapping.": 1.0, "bending.": 1.0, ".affine.": 6.0, ".detail": 10.0, "": 1.0}
 """On the rates of what has these names, found in runs of two minutes."""
 
 
@@ -84,7 +84,7 @@ class Run:
     def load(self, path: Path) -> None:
         """Goes on; into larger planes with a fresh optimiser."""
         state = torch.load(path, map_location="cpu", weights_only=True)
-        same = len(state["config"]["channels"]) == len(self.model.config.channels)
+        same = state["model"].keys() == self.model.state_dict().keys()
         self.model.load_state_dict(grown(state["model"], self.model))
         self.average = grown(state["average"], self.model)
         self.model.hold_channels_last()

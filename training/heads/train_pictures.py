@@ -53,9 +53,9 @@ def picture_losses(
     rendered = network.render(planes, torch.stack([p.label for p in patches]), side, draws)
     fine = sharpened(network, rendered.features, ws)
     small = F.avg_pool2d(truth, 4)
-    counts = torch.stack([p.counts for p in patches])[:, None].float()
+    counts = torch.stack([p.counts for p in patches])[:, None]
     return {
-        "coarse": (rendered.image - small).abs().mean(),
+        "coarse": apart(rendered.image, small, F.avg_pool2d(counts, 4)),
         "alpha": (rendered.opacity - F.avg_pool2d(rgba[:, 3:], 4)).abs().mean(),
         "fine": apart(fine, truth, counts),
         "edges": apart(gradients(fine), gradients(truth), inner(counts))
@@ -68,13 +68,13 @@ def picture_losses(
 
 
 def apart(one: Tensor, other: Tensor, counts: Tensor) -> Tensor:
-    """Mean difference of pictures (B, C, H, W) where `counts` (B, 1, H, W) is 1."""
+    """Mean difference of pictures (B, C, H, W), weighed by `counts` (B, 1, H, W)."""
     return ((one - other).abs() * counts).mean() / counts.mean()
 
 
 def inner(counts: Tensor) -> Tensor:
-    """What counts (B, 1, H, W) of differences (B, ., H - 1, W - 1): those of pixels that all do."""
-    return counts[..., :-1, :-1] * counts[..., 1:, :-1] * counts[..., :-1, 1:]
+    """What counts (B, 1, H, W) of differences (B, ., H - 1, W - 1): as much as the least of their pixels."""
+    return torch.minimum(counts[..., :-1, :-1], torch.minimum(counts[..., 1:, :-1], counts[..., :-1, 1:]))
 
 
 def train(run: Run, source: CodedHeads, out: Path, options: argparse.Namespace) -> None:

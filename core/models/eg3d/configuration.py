@@ -123,6 +123,8 @@ class Eg3dConfig:
     first_side: int = 4
     """Side of the learnt constant, where the channels begin. Published: 4; ours begins larger, which trains several times faster
     on heads that are aligned."""
+    details: bool = False
+    """Whether every finer side has a learnt constant of its own as well (`synthesis.SynthesisBlock`). Published: no."""
     plane_features: int = 32
     bend: float = 0.0
     """Factor on three more features of the planes, which move a point before the others are read (`planes.BentSampler`); 0: there

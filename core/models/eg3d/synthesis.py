@@ -67,7 +67,7 @@ class ToRgb(nn.Module):
 
 class SynthesisBlock(nn.Module):
     """One resolution: a convolution that may double the side (not in the first block, which starts from a learnt constant),
-    a second one, and what it adds to the picture.
+    a second one, and what it adds to the picture. With `detail` a learnt constant of this side is added in between (our choice).
     """
 
     def __init__(
@@ -79,10 +79,12 @@ class SynthesisBlock(nn.Module):
         image_channels: int,
         up: bool = True,
         clamp: float | None = None,
+        detail: bool = False,
     ) -> None:
         super().__init__()
         self.register_buffer("resample_filter", filter_2d())
         self.up = up
+        self.detail = nn.Parameter(torch.zeros(out, side, side)) if width and detail else None
         if width:
             self.conv0 = SynthesisLayer(width, out, w_width, side, up, clamp)
         else:
@@ -99,6 +101,8 @@ class SynthesisBlock(nn.Module):
             x = self.const.expand(len(last), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         else:
             x = self.conv0(x, convolutions.pop(0), noise)
+            if self.detail is not None:
+                x = x + self.detail
         x = self.conv1(x, convolutions[0], noise)
         added = self.torgb(x, last)
         if image is not None:
@@ -114,7 +118,7 @@ class Synthesis(nn.Module):
         self.sides = [config.first_side << i for i in range(len(config.channels))]
         for side, (width, out) in zip(self.sides, pairwise((0, *config.channels)), strict=True):
             block = SynthesisBlock(
-                width, out, config.w_width, side, 3 * config.plane_features, clamp=config.clamp
+                width, out, config.w_width, side, 3 * config.plane_features, True, config.clamp, config.details
             )
             self.add_module(f"b{side}", block)
 

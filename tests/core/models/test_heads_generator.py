@@ -27,7 +27,7 @@ def small(bend: float = 0.0) -> Eg3d:
         depth_resolution=8, depth_resolution_importance=4, ray_start=2.2, ray_end=3.2, c_gen_conditioning_zero=True
     )  # fmt: skip
     config = Eg3dConfig(
-        z_width=WIDTH, w_width=16, embed_width=4, mapping_widths=(16,), channels=(8, 8, 8), plane_features=8, bend=bend, bend_side=8, fovea=((0.0, 0.2), (0.1, 0.2), (0.2, 0.3)) if bend else (),
+        z_width=WIDTH, w_width=16, embed_width=4, mapping_widths=(16,), channels=(8, 8, 8), plane_features=8, bend=bend, bend_side=8, details=bend > 0, fovea=((0.0, 0.2), (0.1, 0.2), (0.2, 0.3)) if bend else (),
         decoder_hidden=8, neural_resolution=8, plane_axes="xy_xz_zy",
         superresolution=SuperResolutionConfig(8, (True, True), (8, 4), clamp=None), rendering=rendering,
     )  # fmt: skip
