@@ -8,6 +8,8 @@ a point of the reference's head, which its own photo shows somewhere else, or do
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +19,9 @@ from ..models.eg3d.rendering import Rendered
 
 HIDDEN = 0.03
 """Of the generator's units (11 mm): a point farther behind what the reference's camera sees is hidden there."""
+ALIKE, AROUND = 0.25, 28
+"""Of colours -1..1: a residual counts while the blend looks like what it is a residual of, within this, in windows of the picture's side over
+`AROUND`. A soft generator's hair bleeds into the forehead; the correction of that drew a bright line where the hair was taken away."""
 BORDER = 0.02
 """Share of the picture next to its border, or to the head's outline, where the photo is not trusted."""
 
@@ -60,17 +65,36 @@ def moved_by_depth(
     return found * weight
 
 
-def with_details(after: Tensor, mask: Tensor, original: Tensor, reference: Tensor) -> Tensor:
-    """The blend's picture with both photos' residuals.
+@dataclass(frozen=True)
+class Details:
+    """What a photo has that its generator's picture has not, as the blend's camera sees it."""
+
+    residual: Tensor
+    """(1, 3, P, P) photo less picture."""
+    drawn: Tensor
+    """(1, 3, P, P) that picture, -1..1."""
+
+
+def with_details(after: Tensor, mask: Tensor, original: Details, reference: Details) -> Tensor:
+    """The blend's picture with both photos' residuals, each as far as the blend looks like what its generator drew.
 
     Args:
         after: (1, 3, P, P) the blended head, -1..1.
         mask: (1, 1, P, P) the region.
-        original: (1, 3, P, P) residual of the original: its photo less its own picture.
-        reference: (1, 3, P, P) that of the reference, moved to the original's camera.
+        original: counts outside the region.
+        reference: inside.
     """
     soft = F.avg_pool2d(mask, 5, 1, 2, count_include_pad=False)
-    return (after + (1 - soft) * original + soft * reference).clamp(-1, 1)
+    added = [part.residual * alikeness(after, part.drawn) for part in (original, reference)]
+    return (after + (1 - soft) * added[0] + soft * added[1]).clamp(-1, 1)
+
+
+def alikeness(a: Tensor, b: Tensor) -> Tensor:
+    """(1, 1, P, P) 0..1: how alike pictures (1, 3, P, P) are at the least alike place around."""
+    apart = F.avg_pool2d((a - b).abs().mean(1, keepdim=True), 3, 1, 1, count_include_pad=False)
+    reach = a.shape[-1] // AROUND // 2
+    worst = F.max_pool2d(apart, 2 * reach + 1, 1, reach)
+    return F.avg_pool2d(torch.exp(-((worst / ALIKE) ** 2)), 3, 1, 1, count_include_pad=False)
 
 
 def surface_points(rendered: Rendered, label: Tensor, side: int) -> Tensor:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..blending.blend import BlendEffort, blend, part_warp, seen, target_of
-from ..blending.details import moved_by_depth, with_details
+from ..blending.details import Details, moved_by_depth, with_details
 from ..blending.losses import BlendWeights, Target
 from ..blending.masks import RING, RING_USUAL
 from ..blending.poisson import seamless_clone, with_ring
@@ -237,11 +237,11 @@ def detailed(
 ) -> Tensor:
     """The blend's picture with what the generator could not draw of the photos (`blending.details`)."""
     original, reference = (source.pivot for source in sources)
-    own = before - seen(network, original.ws, original.label).picture
-    other = torch.zeros_like(own)
+    drawn = seen(network, original.ws, original.label).picture
+    here = seen(network, reference.ws, original.label, warp)
+    other = torch.zeros_like(drawn)
     if not sources[1].made_up:
         there = seen(network, reference.ws, reference.label)
-        here = seen(network, reference.ws, original.label, warp)
         photo = reference.portrait.picture
         care = 1.0 if reference.portrait.care is None else reference.portrait.care
         other = moved_by_depth(
@@ -252,7 +252,7 @@ def detailed(
             original.label,
             warp,
         )
-    return with_details(after, mask, own, other)
+    return with_details(after, mask, Details(before - drawn, drawn), Details(other, here.picture))
 
 
 def cloned(after: Tensor, before: Tensor, mask: Tensor, region: str = "") -> Tensor:

@@ -118,7 +118,14 @@ class Synthesis(nn.Module):
         self.sides = [config.first_side << i for i in range(len(config.channels))]
         for side, (width, out) in zip(self.sides, pairwise((0, *config.channels)), strict=True):
             block = SynthesisBlock(
-                width, out, config.w_width, side, 3 * config.plane_features, True, config.clamp, config.details
+                width,
+                out,
+                config.w_width,
+                side,
+                3 * config.plane_features,
+                True,
+                config.clamp,
+                config.details,
             )
             self.add_module(f"b{side}", block)
 

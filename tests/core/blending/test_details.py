@@ -3,11 +3,21 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from maquette.core.blending.blend import seen
-from maquette.core.blending.details import moved_by_depth, projected, surface_points, with_details
+from maquette.core.blending.details import (
+    ALIKE,
+    AROUND,
+    Details,
+    moved_by_depth,
+    projected,
+    surface_points,
+    with_details,
+)
 from maquette.core.models.eg3d.generator import Eg3d
 from maquette.core.models.eg3d.views import labels_around
 from maquette.core.weights.networks import load_network
@@ -63,7 +73,26 @@ def test_each_photo_gives_what_lies_on_its_side() -> None:
     mask = torch.zeros(1, 1, 16, 16)
     mask[..., 8:] = 1
     after = torch.full((1, 3, 16, 16), 0.1)
-    out = with_details(after, mask, torch.full_like(after, 0.2), torch.full_like(after, -0.3))
+    own, other = (Details(torch.full_like(after, value), after) for value in (0.2, -0.3))
+    out = with_details(after, mask, own, other)
     torch.testing.assert_close(out[..., 2], torch.full((1, 3, 16), 0.3))
     torch.testing.assert_close(out[..., 13], torch.full((1, 3, 16), -0.2))
     assert -0.2 < float(out[0, 0, 8, 8]) < 0.3  # feathered between
+
+
+def test_a_residual_counts_where_the_blend_is_what_it_corrects() -> None:
+    """Half of the picture has changed by `ALIKE`: exp(-1) of the residual is left there, and for the width of the window beside it."""
+    side, reach = 64, 64 // AROUND // 2
+    after = torch.zeros(1, 3, side, side)
+    after[..., side // 2 :] = ALIKE
+    out = with_details(
+        after,
+        torch.zeros(1, 1, side, side),
+        Details(torch.full_like(after, 0.1), torch.zeros_like(after)),
+        Details(after, after),
+    )
+    added = (out - after)[0, 0, 32]
+    torch.testing.assert_close(added[: side // 2 - reach - 3], torch.full((side // 2 - reach - 3,), 0.1))
+    torch.testing.assert_close(
+        added[side // 2 + 2 :], torch.full((side // 2 - 2,), 0.1 * math.exp(-1)), atol=1e-5, rtol=0
+    )
