@@ -111,6 +111,7 @@ def test_refusals(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     assert code_of(tmp_path) == "WEIGHTS_IS_FOLDER"
     (tmp_path / "empty.pt").touch()
     assert code_of(tmp_path / "empty.pt") == "WEIGHTS_EMPTY"
+    assert code_of(tmp_path / "empty.pt" / "inside.pt") == "WEIGHTS_UNREADABLE"
     (tmp_path / "photo.pt").write_bytes(b"\xff\xd8\xff\xe0 not weights at all")
     assert code_of(tmp_path / "photo.pt") == "WEIGHTS_FORMAT"
     torch.save({"model": state}, tmp_path / "whole.pt")
