@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from maquette.core.fields.triplane import magnified
 from maquette.core.models.eg3d import cameras
+from maquette.core.models.eg3d import planes as reading
 from maquette.core.models.eg3d.configuration import (
     SUPER_RESOLUTION,
     Eg3dConfig,
@@ -103,6 +104,22 @@ def test_a_fovea_spreads_its_place_and_keeps_the_ends() -> None:
     assert magnified(points, (), side) is points
     order = magnified(points, fovea, side).argsort(0)
     torch.testing.assert_close(order, points.argsort(0))  # nothing folds
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_ways_back_of_reading_planes(dtype: torch.dtype) -> None:
+    """Against the plain sum over a table's rows; places repeat, and one row is never read."""
+    table = torch.randn(9, 5).to(dtype).requires_grad_(True)
+    places, weights = torch.randint(0, 8, (40, 4)), torch.rand(40, 4).to(dtype).requires_grad_(True)
+    plain = (table[places] * weights[..., None]).sum(1)
+    slope = torch.randn(40, 5).to(dtype)
+    wanted = torch.autograd.grad(plain, (table, weights), slope)
+    exact = 0.1 if dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(
+        reading.scattered(slope, places, weights, 9), wanted[0], atol=exact, rtol=exact
+    )
+    torch.testing.assert_close(reading.products(slope, table, places), wanted[1], atol=exact, rtol=exact)
+    assert float(reading.scattered(slope, places, weights, 9)[8].abs().max()) == 0
 
 
 def test_points_outside_the_box_read_zeros() -> None:
