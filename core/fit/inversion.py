@@ -48,6 +48,8 @@ class InversionSettings:
     camera_rate: float = 0.008
     """Radians, and shares of the picture, a step at first."""
     tuning_rate: float = 0.0025
+    detail_rate: float = 20.0
+    """Times that for the constants of finer sides (`Eg3dConfig.details`): each stands for one place, so it harms no other."""
     regular: float = 0.1
     """Weight of what the generator shows at other latents."""
     regular_every: int = 4
@@ -222,11 +224,11 @@ def tune(
     tuned = copy.deepcopy(network)
     for parameter in tuned.parameters():
         parameter.requires_grad_(True)
-    optimiser = torch.optim.Adam(tuned.parameters(), settings.tuning_rate, betas=(0.0, 0.9))
+    optimiser = torch.optim.Adam(_groups(tuned, settings), betas=(0.0, 0.9))
     for number in range(settings.tuning_steps):
         share = number / settings.tuning_steps
         for group in optimiser.param_groups:
-            group["lr"] = settings.tuning_rate * (0.1 + 0.9 * (0.5 + 0.5 * math.cos(math.pi * share)))
+            group["lr"] = group["first"] * (0.1 + 0.9 * (0.5 + 0.5 * math.cos(math.pi * share)))
         for place, pivot in enumerate(pivots):
             progress.update((number + place / len(pivots)) / settings.tuning_steps)
             with torch.enable_grad():
@@ -241,6 +243,15 @@ def tune(
             if place == 0:
                 show(picture.detach())
     return tuned.requires_grad_(False)
+
+
+def _groups(network: Eg3d, settings: InversionSettings) -> list[dict[str, object]]:
+    """Parameters and their first rates."""
+    named = list(network.named_parameters())
+    places = [p for name, p in named if name.endswith(".detail")]
+    rest = [p for name, p in named if not name.endswith(".detail")]
+    groups = ((rest, settings.tuning_rate), (places, settings.tuning_rate * settings.detail_rate))
+    return [{"params": parameters, "first": rate, "lr": rate} for parameters, rate in groups if parameters]
 
 
 def _held(network: Eg3d, tuned: Eg3d, pivot: Pivot, away: Tensor, perceptual: Perceptual) -> Tensor:
