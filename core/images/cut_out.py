@@ -113,12 +113,12 @@ def _cut_one(
     labels = np.where(odds > 0.4, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[odds > SURE_OBJECT] = cv2.GC_FGD
     labels[(odds < SURE_BACKGROUND) | (depth < -6.0)] = cv2.GC_BGD
-    mask = _grab_cut(rgb, labels)
+    mask = grab_cut(rgb, labels)
     return mask, np.maximum(mask, ((depth > 0.0) & (ratio > 0.5)).astype(np.float32))
 
 
-def _grab_cut(rgb: Map, labels: NDArray[np.uint8]) -> Map:
-    """(H, W) 0 or 1; labels as in OpenCV."""
+def grab_cut(rgb: Map, labels: NDArray[np.uint8]) -> Map:
+    """GrabCut (Rother et al. 2004) of a picture (H, W, 3) 0..1 from labels (H, W) as in OpenCV, which are changed: (H, W) 0 or 1."""
     if (labels == cv2.GC_FGD).any() and (labels == cv2.GC_BGD).any():
         picture = np.ascontiguousarray((rgb * 255.0 + 0.5).astype(np.uint8))
         cv2.setRNGSeed(0)  # per thread; the colour clusters start at random

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..fit.inversion import Portrait
+from ..images.cut_out import grab_cut
 from ..images.load import open_photos, read_pixels
 from ..models.eg3d.cameras import label_of
 from ..models.heads.faces import Face, aligned_crop, face_parts, orbit_pose, portrait_face
@@ -28,6 +29,8 @@ LEAST_PX = 64
 """A face whose crop is smaller says too little."""
 PROFILE_DEG = 50.0
 """Faces seen from farther round are profiles: the face finder has learnt no others."""
+HEAD = 0.33, 0.42
+"""Of the crop's side, from its middle: up to where hair is believed without doubt, and from where on it is doubted; a head is about 0.6 wide."""
 CLOTHES = 0.62
 """Where in the crop, from its top, clothes may begin: background below it may or may not be a part of the head."""
 
@@ -79,9 +82,7 @@ def found_portrait(photo: Photo, opened: OpenModel, mask: str = "") -> FoundPort
     parts = face_parts(parser, _bytes(shown), face)
     cover = given_mask(Path(mask), photo, rgb.shape[1::-1]) if mask else alpha
     if cover is None:
-        cover = cv2.GaussianBlur(
-            (parts != PARTS.index("background")).astype(np.float32), (0, 0), face.side / 250
-        )
+        cover = cv2.GaussianBlur(outlined(rgb, parts, face), (0, 0), face.side / 250)
     if float(cover.max()) < 0.5:
         raise InputError("HEAD_MASK_EMPTY", f"The mask of {photo.name} is empty.", "Paint the head white.")
     zoom = opened.zoom
@@ -140,6 +141,36 @@ def given_mask(path: Path, photo: Photo, size: tuple[int, int]) -> NDArray[np.fl
     rgb, alpha = read_pixels(picture)
     plane = rgb.mean(2) if alpha is None else alpha
     return np.asarray(cv2.resize(np.ascontiguousarray(plane), size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def outlined(rgb: NDArray[np.float32], parts: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
+    """(h, w) 0 or 1: the head, from the face reader's parts (h, w), whose outline is as coarse as its picture, by the colours of rgb (h, w, 3).
+
+    What lies deeper inside than a sixteenth of the face's side is kept, what lies an eighth outside stays background. Curtains and walls beside a
+    head are often taken for hair: beyond `HEAD` hair has to have the colours of the rest of the head.
+    """
+    head = (parts != PARTS.index("background")).astype(np.uint8)
+    width = max(3, round(face.side / 16)) | 1
+    inner, outer = (
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)) for size in (width, 2 * width + 1)
+    )
+    labels = np.where(head > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    y, x = np.mgrid[: head.shape[0], : head.shape[1]].astype(np.float32)
+    away = np.hypot(x - face.x, (y - face.y) * 0.8) / face.side
+    hair = parts == PARTS.index("hair")
+    labels[hair & (away > HEAD[1])] = cv2.GC_PR_BGD
+    labels[(cv2.erode(head, inner) > 0) & ~(hair & (away > HEAD[0]))] = cv2.GC_FGD
+    labels[cv2.dilate(head, outer) == 0] = cv2.GC_BGD
+    rows, columns = np.nonzero(labels != cv2.GC_BGD)
+    if not len(rows):
+        return np.zeros(head.shape, np.float32)
+    # The background next to the head says more than all of the photo's.
+    reach = round(face.side / 4)
+    top, left = max(int(rows.min()) - reach, 0), max(int(columns.min()) - reach, 0)
+    window = slice(top, int(rows.max()) + reach), slice(left, int(columns.max()) + reach)
+    out = np.zeros(head.shape, np.float32)
+    out[window] = grab_cut(rgb[window], labels[window].copy())
+    return out
 
 
 def _lens(opened: OpenModel, zoom: float) -> NDArray[np.float64]:

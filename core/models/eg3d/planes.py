@@ -187,6 +187,4 @@ def products(values: Tensor, table: Tensor, places: Tensor) -> Tensor:
             values.contiguous(), table, places.reshape(-1), torch.arange(0, count * width, width), bags, 0, -1
         )
         return found.view(count, width)
-    return torch.stack(
-        [(values * table.index_select(0, place)).sum(1) for place in places.T.contiguous()], 1
-    )
+    return torch.stack([(values * table.index_select(0, place)).sum(1) for place in places.T.contiguous()], 1)

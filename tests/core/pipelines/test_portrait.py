@@ -15,6 +15,7 @@ from maquette.core.fit.inversion import Portrait
 from maquette.core.images.load import open_photos
 from maquette.core.models.eg3d.cameras import camera_of
 from maquette.core.models.heads.faces import Face, aligned_crop
+from maquette.core.models.heads.parser import PARTS
 from maquette.core.pipelines import portrait
 from maquette.core.pipelines.head_model import find_head_model
 from maquette.core.pipelines.portrait import (
@@ -23,6 +24,7 @@ from maquette.core.pipelines.portrait import (
     crop_plane,
     found_portrait,
     given_mask,
+    outlined,
 )
 from maquette.core.types import Photo
 from PIL import Image
@@ -59,6 +61,26 @@ def test_planes_are_cropped_as_pictures_are() -> None:
     np.testing.assert_allclose(
         crop_plane(plane, window, 64), aligned_crop(rgb, window, 64)[..., 0], atol=0.006
     )
+
+
+def test_an_outline_follows_the_colours_and_a_curtain_is_no_hair() -> None:
+    """Parts that are 5 pixels off, and say hair for the curtain at the right: the head is a disk of radius 60 at the middle."""
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:240, :320].astype(np.float32)
+    head = np.hypot(x - 150, y - 120) < 60
+    rgb = np.where(
+        head[..., None], [0.8, 0.6, 0.5], np.where((x > 240)[..., None], [0.7, 0.1, 0.1], [0.3, 0.4, 0.6])
+    )
+    rgb = (rgb + rng.normal(0, 0.03, rgb.shape)).clip(0, 1).astype(np.float32)
+    parts = np.full(head.shape, PARTS.index("background"), np.uint8)
+    parts[np.hypot(x - 155, y - 118) < 58] = PARTS.index("skin")
+    parts[x > 236] = PARTS.index("hair")
+    found = outlined(rgb, parts, Face(150.0, 120.0, 200.0, 0.0, 0.0, 0.0)) > 0.5
+    overlap = (found & head).sum() / (found | head).sum()
+    coarse = parts != PARTS.index("background")
+    assert (coarse & head).sum() / (coarse | head).sum() < 0.6
+    assert overlap > 0.98
+    assert not outlined(rgb, np.zeros_like(parts), Face(150.0, 120.0, 200.0, 0.0, 0.0, 0.0)).any()
 
 
 def refused(rgb: np.ndarray, tmp_path: Path, **given: str) -> str:
