@@ -20,7 +20,7 @@ import argparse
 import json
 import multiprocessing
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -243,8 +243,21 @@ def as_bytes(picture: Tensor) -> NDArray[np.uint8]:
     return np.asarray(plane.round().clip(0, 255), np.uint8)
 
 
-def held_out(number: int, seed: int, out: Path) -> tuple[Path, NDArray[np.float32], Camera, float]:
-    """A photo of a head that never trained: its file, its alpha, its camera, its yaw."""
+@dataclass(frozen=True)
+class HeldOut:
+    """A photo of a head that never trained."""
+
+    path: Path
+    alpha: NDArray[np.float32]
+    """(400, 400) 0..1 all that is drawn."""
+    head: NDArray[np.float32]
+    """(400, 400) 0..1 without clothes, which are no part of a head."""
+    camera: Camera
+    yaw: float
+
+
+def held_out(number: int, seed: int, out: Path) -> HeldOut:
+    """Draw one into a folder."""
     rng = np.random.default_rng([seed, number])
     wardrobe = Wardrobe(PACKS / "makehuman_head")
     source: Any = wardrobe if number % 2 == 0 else IctHeads(PACKS / "ict_facekit", wardrobe)
@@ -258,7 +271,7 @@ def held_out(number: int, seed: int, out: Path) -> tuple[Path, NDArray[np.float3
     rgb = made.rgba[..., :3] * alpha + 255 * behind * (1 - alpha)
     path = out / f"head_{number:02d}.png"
     Image.fromarray(rgb.astype(np.uint8)).save(path)
-    return path, alpha[..., 0], camera, yaw
+    return HeldOut(path, alpha[..., 0], alpha[..., 0] * (made.labels != 0), camera, yaw)
 
 
 def one_inversion(job: tuple[int, int, str, str, Path]) -> None:
@@ -269,30 +282,35 @@ def one_inversion(job: tuple[int, int, str, str, Path]) -> None:
         return
     torch.set_num_threads(1)
     opened = find_head_model(model).open(torch.device("cpu"))
-    path, alpha, camera, yaw = held_out(number, seed, out)
-    row: dict[str, Any] = {"yaw": yaw}
+    shown = held_out(number, seed, out)
+    row: dict[str, Any] = {"yaw": shown.yaw}
     began = time.perf_counter()
     try:
-        found = found_portrait(open_photos([path])[0], opened)
+        found = found_portrait(open_photos([shown.path])[0], opened)
     except Exception as error:  # noqa: BLE001 - a face that is not found is a row too
         told.write_text(json.dumps(row | {"error": str(error)}))
         return
     made = invert(opened, found, effort(quality, 0), pyramid_distance, out, Progress())
     row["seconds"] = time.perf_counter() - began
     side = opened.network.config.picture
-    outline = torch.from_numpy(crop_plane(alpha, found.face, side))[None, None]
-    picture = seen(made.network, made.code.ws, made.code.label).picture
-    crop = torch.from_numpy(found.crop).permute(2, 0, 1)[None] * 2 - 1
-    head = (outline > 0.95).float()
-    row["psnr"] = psnr(picture.clamp(-1, 1), crop, head)
-    row["psnr_latent"] = psnr(
-        seen(opened.network, made.code.ws, made.code.label).picture.clamp(-1, 1), crop, head
+    whole, head = (
+        torch.from_numpy(crop_plane(plane, found.face, side))[None, None]
+        for plane in (shown.alpha, shown.head)
     )
+    crop = torch.from_numpy(found.crop).permute(2, 0, 1)[None] * 2 - 1
+    before, picture = (
+        seen(network, made.code.ws, made.code.label).picture.clamp(-1, 1)
+        for network in (opened.network, made.network)
+    )
+    row["psnr"] = psnr(picture, crop, (head > 0.95).float())
+    row["psnr_latent"] = psnr(before, crop, (head > 0.95).float())
+    row["psnr_clothed"] = psnr(picture, crop, (whole > 0.95).float())
     solved = found.camera(made.code.label)
-    wrong = solved.cam_to_world[:3, :3].T @ camera.cam_to_world[:3, :3]
-    start = found.camera(found.portrait.label).cam_to_world[:3, :3].T @ camera.cam_to_world[:3, :3]
+    true = shown.camera.cam_to_world[:3, :3]
+    wrong = solved.cam_to_world[:3, :3].T @ true
+    start = found.camera(found.portrait.label).cam_to_world[:3, :3].T @ true
     row["camera_deg"], row["finder_deg"] = float(angle_deg(wrong)), float(angle_deg(start))
-    strip = [crop, picture, (picture + 1) * outline - 1]
+    strip = [crop, picture, (picture + 1) * whole - 1]
     Image.fromarray(np.concatenate([as_bytes(p) for p in strip], 1)).save(out / f"strip_{number:02d}.png")
     told.write_text(json.dumps(row))
 
@@ -314,11 +332,14 @@ def run_inversion(options: argparse.Namespace) -> None:
             f"{number:2d} {row['psnr']:5.1f} dB ({row['psnr_latent']:5.1f} before tuning), camera {row['camera_deg']:4.1f} degrees "
             f"(finder {row['finder_deg']:4.1f}, yaw {row['yaw']:5.1f}), {row['seconds']:.0f} s"
         )
-    mean = {key: float(np.mean([row[key] for row in good])) for key in ("psnr", "camera_deg", "seconds")}
+    mean = {
+        key: float(np.mean([row[key] for row in good]))
+        for key in ("psnr", "psnr_clothed", "camera_deg", "seconds")
+    }
     median = float(np.median([row["camera_deg"] for row in good]))
     within = sum(row["camera_deg"] <= 3 for row in good)
     print(
-        f"{len(good)} of {len(rows)} heads: {mean['psnr']:.1f} dB on the head (target 24), camera {mean['camera_deg']:.1f} degrees "
+        f"{len(good)} of {len(rows)} heads: {mean['psnr']:.1f} dB on the head (target 24; {mean['psnr_clothed']:.1f} with clothes), camera {mean['camera_deg']:.1f} degrees "
         f"mean, {median:.1f} median, {within} within 3 (target: all), {mean['seconds']:.0f} s each with {options.jobs} at a time"
     )
     strips = [np.asarray(Image.open(path)) for path in sorted(options.out.glob("strip_*.png"))]

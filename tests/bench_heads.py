@@ -97,11 +97,12 @@ def finder_rows(network: HeadParser, heads: int) -> None:
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(heads):
-            path, _, camera, yaw = held_out(number, HELD_OUT, Path(folder))
+            shown = held_out(number, HELD_OUT, Path(folder))
+            path, camera = shown.path, shown.camera
             with Image.open(path) as file:
                 faces = find_faces(network, np.asarray(file.convert("RGB")))
             if len(faces) != 1:
-                print(f"{path.name}: {len(faces)} faces (yaw {yaw:.0f})")
+                print(f"{path.name}: {len(faces)} faces (yaw {shown.yaw:.0f})")
             if faces:
                 solved = faces[0].camera(path.name, camera.width, camera.height)
                 wrong.append(angle_deg(solved.cam_to_world[:3, :3].T @ camera.cam_to_world[:3, :3]))

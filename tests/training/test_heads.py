@@ -293,8 +293,9 @@ def test_the_finder_does_not_walk_away_from_a_face(tmp_path: Path) -> None:
     """Of these photos two were taken from 60 degrees beside the truth before doubt was asked for."""
     parser = HeadParser.from_file(WEIGHTS)
     for number in (1, 5, 19):
-        path, _, camera, _ = held_out(number, 77, tmp_path)
-        face = portrait_face(parser, np.asarray(Image.open(path).convert("RGB")))
+        shown = held_out(number, 77, tmp_path)
+        face = portrait_face(parser, np.asarray(Image.open(shown.path).convert("RGB")))
+        camera = shown.camera
         solved = face.camera("p", camera.width, camera.height)
         assert angle_deg(solved.cam_to_world[:3, :3].T @ camera.cam_to_world[:3, :3]) < 9
         assert face.side * FOCAL == pytest.approx(camera.fx, rel=0.12) and 0 < face.doubt < 6
