@@ -373,10 +373,11 @@ def test_other_ways_in(window):
     state = window.wait(imported("photos.001"), seconds=40)
     assert state["photos"] == len(photos)
     window.mouse(500, 600)
-    window.key("F3")
-    time.sleep(2)
-    window.key("shift")  # 5.2 opens the field with the next key, which goes elsewhere
-    time.sleep(2)
+    # By its operator: on a virtual screen F3 opens nothing in 5.2; why is not known.
+    window.order("bpy.ops.wm.search_menu('INVOKE_DEFAULT')")
+    for step in (3, 6):  # a still mouse draws nothing
+        window.mouse(500 + step, 600 + step)
+        time.sleep(1.5)
     window.type("photos to mesh")
     time.sleep(2)
     window.shot("2 search")
