@@ -7,7 +7,7 @@ mean squares and DSSIM over five scales inside the region against the truth (DSS
 Cameras start at the truth, outlines are given; every method gets the same region and number of steps. `sheet.png` shows all.
 
 `inversion [--heads N]`: rendered heads that never trained, before made-up backgrounds, found, cropped and inverted as photos
-are: PSNR on the head, rotation error of the camera, seconds.
+are: PSNR on the head (without clothes), rotation error of the camera, seconds.
 
 `portraits PHOTO...`: photos and rendered scans through `head invert`, on one sheet.
 

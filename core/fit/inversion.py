@@ -30,7 +30,7 @@ Show = Callable[[Tensor], None]
 REACH = 30 / (14 * 512) ** 0.5
 """How far, for each number of a latent, the regulariser's latents lie from the pivot: 30 for the published block of rows."""
 FINDER, FORWARD = 0.09, [2, 6, 10]
-"""Radians: the face finder's usual error (docs/models/heads.md). Numbers of a label that say where the camera looks."""
+"""Radians: about the face reader's error on pictures made hard (docs/models/heads.md). Numbers of a label that say where the camera looks."""
 FEWER = 0.6
 """Share of the samples along rays in coarse steps; our choice."""
 
