@@ -11,9 +11,10 @@ from .settings import DEVICES, QUALITIES
 
 REGIONS = ("hair", "eyes", "nose", "mouth", "face", "brows")
 """Parts of a head that can be blended by name."""
-ALIGNMENTS = ("camera", "part", "none")
-"""camera: the reference is seen by the original's camera; part: it is also moved and scaled onto the original's part;
-none: it stays as its own picture shows it (for comparisons)."""
+ALIGNMENTS = ("head", "camera", "part", "none")
+"""head: the reference's part lies where it belongs on the original's head (hair takes its shape, others keep theirs), as camera where a
+generator's planes do not bend; camera: the reference is seen by the original's camera; part: it is also moved and scaled onto the
+original's part; none: it stays as its own picture shows it (for comparisons)."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class BlendSettings(InvertSettings):
     colour_only: bool = False
     poisson: bool = False
     """Finish the picture by a seamless clone into the photo."""
-    align: str = "camera"
+    align: str = "head"
 
     def __post_init__(self) -> None:
         super().__post_init__()

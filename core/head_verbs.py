@@ -93,8 +93,9 @@ def add_parser(verb: argparse.ArgumentParser, common: argparse.ArgumentParser) -
     )
     blend.add_argument("--poisson", action="store_true", help="finish the picture by a seamless clone")
     blend.add_argument(
-        "--align", choices=ALIGNMENTS, default="camera",
-        help="camera: the reference from the original's camera; part: moved and scaled onto the part too",
+        "--align", choices=ALIGNMENTS, default="head",
+        help="head: the part where it belongs on the original's head; camera: the reference from the original's camera; "
+        "part: moved and scaled onto the part too",
     )  # fmt: skip
 
 

@@ -179,6 +179,11 @@ class HeadOptions(bpy.types.PropertyGroup):
         name="Alignment",
         description="How the reference is laid over the original before they are blended",
         items=[
+            (
+                "head",
+                "By Head",
+                "The part lies where it belongs on the original's head: hair takes the head's shape, other parts keep theirs",
+            ),
             ("camera", "By Camera", "Both heads seen by the original's camera"),
             ("part", "By Part", "The part is also moved and scaled onto the original's"),
         ],

@@ -17,12 +17,10 @@ from torch import Tensor
 
 from ..fit.inversion import lean
 from ..models.eg3d.generator import Eg3d
-from ..models.eg3d.rays import camera_rays
 from ..models.eg3d.rendering import Rendered
 from ..progress import Progress
 from .losses import BlendWeights, Perceptual, Target, blend_terms
-from .masks import for_rays, mask_points
-from .registration import limited, register
+from .masks import for_rays
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,12 @@ class Seen:
 
 
 def seen(
-    network: Eg3d, ws: Tensor, label: Tensor, warp: Tensor | None = None, resolution: int | None = None
+    network: Eg3d,
+    ws: Tensor,
+    label: Tensor,
+    warp: Tensor | None = None,
+    resolution: int | None = None,
+    bent_as: Tensor | None = None,
 ) -> Seen:
     """Rays and picture of a head, without gradient.
 
@@ -59,40 +62,13 @@ def seen(
         label: (1, 25).
         warp: (4, 4) that moves the head (local alignment).
         resolution: of the rays, with the fewer samples of coarse steps; None: the generator's own of both.
+        bent_as: latent of the head whose shape it takes (`Eg3d.planes`).
     """
     with torch.no_grad():
         if resolution is not None:
             network = lean(network)
-        rendered = network.render(network.planes(ws), label, resolution, warp=warp)
+        rendered = network.render(network.planes(ws, bent_as=bent_as), label, resolution, warp=warp)
         return Seen(rendered, network.picture(rendered, ws))
-
-
-def part_warp(
-    network: Eg3d, original: Tensor, reference: Tensor, label: Tensor, masks: tuple[Tensor, Tensor]
-) -> Tensor | None:
-    """The scale and translation (4, 4) that lay the reference's part over the original's; None where they cannot be found.
-
-    Depth points of both parts are registered (`registration`); the generator's frame is theirs.
-
-    Args:
-        network: the generator.
-        original: latent (1, rows, w_width).
-        reference: likewise.
-        label: (1, 25) the original's camera, from which both are seen.
-        masks: the part in the original's and in the aligned reference's picture, (1, 1, P, P).
-    """
-    points = []
-    for ws, mask in zip((original, reference), masks, strict=True):
-        rendered = seen(network, ws, label).rendered
-        side = rendered.depth.shape[-1]
-        origins, directions = camera_rays(label, side)
-        rays = for_rays(mask, side)[0]
-        points.append(mask_points(origins[0], directions[0], rendered.depth[0], rendered.opacity[0], rays))
-    try:
-        matrix = limited(register(points[1], points[0])[0])
-    except ValueError:
-        return None
-    return torch.from_numpy(matrix).float().to(label.device)
 
 
 def blend(
@@ -149,7 +125,7 @@ def blend(
 
 
 def target_of(
-    mask: Tensor, original: Tensor, first: Rendered, reference: Tensor, second: Rendered, coarse: bool
+    mask: Tensor, original: Tensor, first: Rendered, reference: Tensor, sigma: Tensor, coarse: bool
 ) -> Target:
     """What is wanted, from both heads.
 
@@ -157,12 +133,12 @@ def target_of(
         mask: (1, 1, P, P) the region.
         original: (1, 3, P, P) the photo, or the original's picture.
         first: the original's rays.
-        reference: (1, 3, P, P) the aligned reference's picture.
-        second: its rays.
+        reference: (1, 3, ...) what the region should look like, of the rays' size where `coarse`.
+        sigma: (1, D, R, R) raw densities of that.
         coarse: pictures of the rays' size.
     """
     if coarse:
         side = first.image.shape[2:]
         original = F.interpolate(original, size=side, mode="bilinear", antialias=True)
-        mask, reference = for_rays(mask, side[0]), second.image
-    return Target(mask, original, reference, first.sigma, second.sigma)
+        mask = for_rays(mask, side[0])
+    return Target(mask, original, reference, first.sigma, sigma)

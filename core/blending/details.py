@@ -8,6 +8,7 @@ a point of the reference's head, which its own photo shows somewhere else, or do
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +33,7 @@ def moved_by_depth(
     source_label: Tensor,
     target: Rendered,
     target_label: Tensor,
-    warp: Tensor | None = None,
+    back: Callable[[Tensor], Tensor] = lambda points: points,
 ) -> Tensor:
     """A picture of a head as another camera sees it, as far as the first camera saw it; 0 elsewhere.
 
@@ -40,17 +41,15 @@ def moved_by_depth(
         residual: (1, 3, P, P) over the head as `source_label` sees it.
         source: rays of that head from there.
         source_label: (1, 25).
-        target: rays of the same head, moved by `warp`, from `target_label`.
+        target: rays of the same head from `target_label`, where it may stand elsewhere.
         target_label: (1, 25).
-        warp: (4, 4) that `target` was rendered with.
+        back: points (N, 3) of the head that stands there -> where they lie on the head that the first camera sees.
 
     Returns:
         (1, 3, P, P), faded where it is hardly seen.
     """
     side = residual.shape[-1]
-    points = surface_points(target, target_label, side)
-    if warp is not None:
-        points = (points - warp[:3, 3]) @ torch.linalg.inv(warp[:3, :3]).T
+    points = back(surface_points(target, target_label, side))
     place, far = projected(points, source_label)
     grid = (place * 2 - 1).view(1, side, side, 2)
     seen_depth, cover = (

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..blending.blend import BlendEffort, blend, part_warp, seen, target_of
+from ..blending.alignment import Placement, part_warp
+from ..blending.blend import BlendEffort, blend, seen, target_of
 from ..blending.details import Details, moved_by_depth, with_details
 from ..blending.losses import BlendWeights, Target
 from ..blending.masks import RING, RING_USUAL
@@ -33,6 +35,7 @@ from .head_model import OpenModel, find_head_model
 from .head_regions import checked_region, painted_mask, part_mask, parts_of, region_mask
 from .head_result import PLAN as FINISH_PLAN
 from .head_result import finish, made_head, own_camera
+from .head_wanted import Wanted, as_published, wanted_of
 from .portrait import FoundPortrait, found_portrait
 
 PLAN = {"heads": 30.0, "tuning": 25.0, "align": 1.0, "blend": 40.0, **FINISH_PLAN}
@@ -196,63 +199,102 @@ def blended(
     with progress.stage("align"):
         before = _photo_of(sources[0], network)
         view = seen(network, original.ws, label)
-        seen_by = reference.label if settings.align == "none" else label
-        other = seen(network, reference.ws, seen_by)
-        parts = parts_of(before, label), parts_of(other.picture, seen_by)
-        if settings.region:
-            region = region_mask(*parts, settings.region, (sources[0].name, sources[1].name))
+        wanted, parts, own = None, parts_of(before, label), None
+        if settings.align == "head":
+            own = _as_mask(
+                part_mask(parts, settings.region) if settings.region else _painted(settings, before, sources),
+                before,
+            )
+            heads = original.ws, reference.ws
+            wanted = wanted_of(opened, network, heads, label, before, own, settings.region, _take(settings))
+            place = wanted.place
         else:
-            region = painted_mask(Path(settings.mask), before.shape[-1], sources[0].found)
+            place = Placement(reference.label if settings.align == "none" else label)
+        other = place.seen(network, reference.ws)
+        both = parts, parts_of(other.picture, place.label)
+        if settings.region:
+            region = region_mask(*both, settings.region, (sources[0].name, sources[1].name))
+        else:
+            region = _painted(settings, before, sources)
         covers = [view.rendered.opacity, other.rendered.opacity]
         mask = checked_region(region, covers, Path(settings.mask).name or settings.region).to(label.device)
-        warp = None
         if settings.align == "part":
-            warp = _warp(network, original, reference, parts, settings, mask)
+            warp = _warp(network, original, reference, both, settings, mask)
             if warp is None:
                 progress.warning(
                     "The part could not be laid over the original's; it stays where the camera shows it."
                 )
             else:
-                other = seen(network, reference.ws, label, warp)
-    picture = _picture_of(sources[1], other.picture, settings.align == "none")
-
-    def target(resolution: int | None) -> Target:
-        first = seen(network, original.ws, label, None, resolution).rendered
-        second = seen(network, reference.ws, seen_by, warp, resolution).rendered
-        return target_of(mask, before, first, picture, second, resolution is not None)
-
+                place = Placement(label, warp)
+        wanted = wanted or as_published(reference.ws, place, original.ws)
+        photo = reference.portrait.picture if settings.align == "none" and not sources[1].made_up else None
+    goal = partial(target_for, network, original, before, mask, wanted, photo)
     chosen = BlendEffort(settings.steps or STEPS[settings.quality], weights=weights_of(settings, opened))
     with progress.stage("blend"):
-        ws = blend(network, original.ws, label, target, chosen, compare, progress, shower(folder, progress))
+        ws = blend(network, wanted.start, label, goal, chosen, compare, progress, shower(folder, progress))
         after = seen(network, ws, label).picture
         if not (settings.shape_only or settings.colour_only or settings.align == "none"):
-            after = detailed(network, after, mask, before, sources, warp)
+            after = detailed(network, after, mask, before, sources, wanted)
+    picture = wanted.seen(network)[0] if photo is None else photo
     finished = cloned(after, before, mask, settings.region) if settings.poisson else after
     code = code_of(opened, ws, label, network)
     return Blended(code, before, picture, after, finished, mask)
 
 
+def target_for(
+    network: Eg3d,
+    original: Pivot,
+    before: Tensor,
+    mask: Tensor,
+    wanted: Wanted,
+    photo: Tensor | None,
+    resolution: int | None,
+) -> Target:
+    """What the blend should look like, at a resolution of the rays, or with pictures as the generator makes them.
+
+    Args:
+        network: tuned to both.
+        original: its latent and camera.
+        before: (1, 3, P, P) its picture.
+        mask: (1, 1, P, P) the region.
+        wanted: what should be in it.
+        photo: (1, 3, P, P) in place of the reference's picture, for comparisons without alignment.
+        resolution: see `blend.seen`.
+    """
+    first = seen(network, original.ws, original.label, None, resolution).rendered
+    picture, sigma = wanted.seen(network, resolution)
+    if photo is not None:
+        picture = torch.nn.functional.interpolate(
+            photo, size=picture.shape[2:], mode="bilinear", antialias=True
+        )
+    return target_of(mask, before, first, picture, sigma, resolution is not None)
+
+
 def detailed(
-    network: Eg3d, after: Tensor, mask: Tensor, before: Tensor, sources: list[Source], warp: Tensor | None
+    network: Eg3d, after: Tensor, mask: Tensor, before: Tensor, sources: list[Source], wanted: Wanted
 ) -> Tensor:
     """The blend's picture with what the generator could not draw of the photos (`blending.details`)."""
     original, reference = (source.pivot for source in sources)
     drawn = seen(network, original.ws, original.label).picture
-    here = seen(network, reference.ws, original.label, warp)
+    place = wanted.place
+    here = place.seen(network, reference.ws)
     other = torch.zeros_like(drawn)
     if not sources[1].made_up:
         there = seen(network, reference.ws, reference.label)
         photo = reference.portrait.picture
         care = 1.0 if reference.portrait.care is None else reference.portrait.care
-        other = moved_by_depth(
+        other = wanted.tone * moved_by_depth(
             (photo - there.picture) * care,
             there.rendered,
             reference.label,
             here.rendered,
-            original.label,
-            warp,
+            place.label,
+            place.back(network, reference.ws),
         )
-    return with_details(after, mask, Details(before - drawn, drawn), Details(other, here.picture))
+    taken = mask if wanted.shown is None else mask * wanted.shown
+    return with_details(
+        after, taken, Details(before - drawn, drawn), Details(other, wanted.toned(here.picture))
+    )
 
 
 def cloned(after: Tensor, before: Tensor, mask: Tensor, region: str = "") -> Tensor:
@@ -274,10 +316,19 @@ def _warp(
 ) -> Tensor | None:
     """Local alignment of a part by name; a painted mask is the same region in both."""
     if settings.region:
-        planes = [torch.from_numpy(part_mask(p, settings.region)).float()[None, None].to(mask) for p in parts]
+        planes = [_as_mask(part_mask(p, settings.region), mask) for p in parts]
     else:
         planes = [mask, mask]
     return part_warp(network, original.ws, reference.ws, original.label, (planes[0], planes[1]))
+
+
+def _painted(settings: BlendSettings, before: Tensor, sources: list[Source]) -> NDArray[np.bool_]:
+    return painted_mask(Path(settings.mask), before.shape[-1], sources[0].found)
+
+
+def _as_mask(region: NDArray[np.bool_], like: Tensor) -> Tensor:
+    """(P, P) -> (1, 1, P, P) 0 or 1."""
+    return torch.from_numpy(region).to(like)[None, None]
 
 
 def _photo_of(source: Source, network: Eg3d) -> Tensor:
@@ -291,8 +342,8 @@ def _photo_of(source: Source, network: Eg3d) -> Tensor:
     return portrait.picture * portrait.care + own * (1 - portrait.care)
 
 
-def _picture_of(source: Source, aligned: Tensor, unaligned: bool) -> Tensor:
-    return source.pivot.portrait.picture if unaligned and not source.made_up else aligned
+def _take(settings: BlendSettings) -> str:
+    return "shape" if settings.shape_only else "colour" if settings.colour_only else "both"
 
 
 def _write(made: Blended, folder: Path) -> None:

@@ -89,17 +89,20 @@ class Eg3d(nn.Module):
         label = label.float() * (0.0 if rendering.c_gen_conditioning_zero else rendering.c_scale)
         return self.backbone.mapping(z, label, truncation, cutoff)
 
-    def planes(self, ws: Tensor, noise: Noise = "const") -> Tensor:
+    def planes(self, ws: Tensor, noise: Noise = "const", bent_as: Tensor | None = None) -> Tensor:
         """ws (B, rows, w_width) -> (B, 3, C, S, S). `random` noise, the original's default, never repeats.
 
         Where the planes bend, three features that say by how much go before the others; they are linear in the first row (our
-        choice: shapes are nearly linear in the traits of a head, so this is learnt in minutes).
+        choice: shapes are nearly linear in the traits of a head, so this is learnt in minutes). They may be those of other rows, `bent_as`:
+        the head with the shape of another.
         """
         features = self.backbone.synthesis(ws, noise).unflatten(1, (3, -1))
         config = self.config
         if not config.bend:
             return features
-        bends = self.bending(ws[:, 0]).view(-1, BEND, config.bend_side, config.bend_side)
+        bends = self.bending((ws if bent_as is None else bent_as)[:, 0]).view(
+            -1, BEND, config.bend_side, config.bend_side
+        )
         bends = F.interpolate(bends, size=features.shape[-2:], mode="bilinear")
         return torch.cat([bends.unflatten(0, (-1, 3)), features], 2)
 
@@ -120,7 +123,7 @@ class Eg3d(nn.Module):
             draws: random numbers of the samples; None: repeatable.
             warp: (4, 4) affine map that moves what is seen (local alignment of 3D-aware blending).
         """
-        samplers = [self._sampler(item) for item in planes]
+        samplers = [self.sampler(item) for item in planes]
         queries: list[Query] = [partial(self._query, sampler) for sampler in samplers]
         resolution = resolution or self.config.neural_resolution
         return render(queries, labels, resolution, self.config.rendering, draws, warp)
@@ -140,7 +143,7 @@ class Eg3d(nn.Module):
 
     def query(self, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """One head's planes (3, C, S, S), points (N, 3) -> raw density (N,), colour features (N, C) in -0.001..1.001."""
-        sampler = self._sampler(planes)
+        sampler = self.sampler(planes)
         found = [self._query(sampler, part) for part in points.split(POINTS)]
         return torch.cat([sigma for sigma, _ in found]), with_margin(torch.cat([rgb for _, rgb in found]))
 
@@ -178,7 +181,8 @@ class Eg3d(nn.Module):
             planes.detach().clone(), decoder.to(planes.device).requires_grad_(False).eval(), rule
         )
 
-    def _sampler(self, planes: Tensor) -> PlaneSampler | BentSampler:
+    def sampler(self, planes: Tensor) -> PlaneSampler | BentSampler:
+        """What reads one head's planes (3, C, S, S) at points."""
         config = self.config
         return sampler_of(
             planes, AXES[config.plane_axes], config.rendering.box_warp, config.bend, config.fovea

@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from maquette.core.blending.blend import BlendEffort, blend, part_warp, seen, target_of
+from maquette.core.blending.alignment import part_warp
+from maquette.core.blending.blend import BlendEffort, blend, seen, target_of
 from maquette.core.blending.losses import BlendWeights, Target
 from maquette.core.blending.poisson import seamless_clone, with_ring
 from maquette.core.fit.picture_distance import psnr, pyramid_distance
@@ -32,8 +33,9 @@ def target(
     network: Eg3d, heads: tuple[Tensor, Tensor], label: Tensor, mask: Tensor, resolution: int | None
 ) -> Target:
     first, second = (seen(network, ws, label, None, resolution) for ws in heads)
-    whole = [seen(network, ws, label).picture for ws in heads]
-    return target_of(mask, whole[0], first.rendered, whole[1], second.rendered, resolution is not None)
+    whole = seen(network, heads[0], label).picture
+    wanted = second.picture if resolution is None else second.rendered.image
+    return target_of(mask, whole, first.rendered, wanted, second.rendered.sigma, resolution is not None)
 
 
 def test_a_region_of_the_reference_comes_and_the_rest_stays(toy: Eg3d) -> None:
