@@ -54,6 +54,7 @@ from maquette.core.results import read_mesh, read_result
 from maquette.core.types import Camera
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from tests.baselines.blending_2d import latent_composition, poisson
@@ -322,7 +323,9 @@ def one_inversion(job: tuple[int, int, str, str, Path]) -> None:
     true = shown.camera.cam_to_world[:3, :3]
     wrong = solved.cam_to_world[:3, :3].T @ true
     start = found.camera(found.portrait.label).cam_to_world[:3, :3].T @ true
-    row["camera_deg"], row["finder_deg"] = float(angle_deg(wrong)), float(angle_deg(start))
+    for name, turned in (("camera", wrong), ("finder", start)):
+        row[f"{name}_deg"] = float(angle_deg(turned))
+        row[f"{name}_turned"] = Rotation.from_matrix(turned).as_rotvec(degrees=True).tolist()
     strip = [crop, picture, (picture + 1) * whole - 1]
     Image.fromarray(np.concatenate([as_bytes(p) for p in strip], 1)).save(out / f"strip_{number:02d}.png")
     told.write_text(json.dumps(row))

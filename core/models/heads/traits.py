@@ -43,7 +43,7 @@ def nearest_code(network: Eg3d, ws: Tensor, label: Tensor) -> Tensor:
         return apart
 
     with torch.enable_grad():
-        search.step(loss)  # type: ignore[no-untyped-call]
+        search.step(loss)
     found = code.detach()
     return found * torch.rsqrt(found.square().mean())
 
