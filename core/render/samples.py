@@ -43,8 +43,8 @@ def march(
     device = origins.device
     coarse = functional.max_pool3d(cells.occupied[None, None].float(), 4, 4, ceil_mode=True)
     coarse = functional.max_pool3d(coarse, 3, 1, 1)[0, 0] > 0.5
-    coarse_shape = torch.tensor(coarse.shape, device=device)
     flat = coarse.flatten()
+    last = torch.tensor(coarse.shape, device=device) - 1.0
     low, high = cells.box[0], cells.box[0] + cells.shape * cells.size
     inverse = 1.0 / torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
     a, b = (low - origins) * inverse, (high - origins) * inverse
@@ -54,27 +54,37 @@ def march(
     fine = max(1, round(stride / step))
     offsets = (torch.arange(fine, device=device) + 0.5) * (stride / fine)
     strides = int(torch.ceil((far - near).clamp(min=0).max() / stride)) if len(origins) else 0
+    occupied = cells.occupied.flatten()
     rays, distances = [], []
+    # Only rays that still go on are looked at: they are picked out anew whenever a quarter of them has ended.
+    index = torch.arange(len(origins), device=device)
+    begin, along = (origins + directions * near[:, None] - low) / stride, directions
     stopped = torch.zeros(len(origins), device=device)
-    ended = torch.zeros(len(origins), dtype=torch.bool, device=device)
+    ended = far <= near
     for k in range(strides):
-        middle = near + (k + 0.5) * stride
-        units = (origins + directions * middle[:, None] - low) / stride
-        whole = torch.minimum(units.long().clamp(min=0), coarse_shape - 1)
-        live = flat[(whole[:, 0] * coarse_shape[1] + whole[:, 1]) * coarse_shape[2] + whole[:, 2]]
-        chosen = (live & ~ended & (near + k * stride < far)).nonzero()[:, 0]
+        going = ~ended & (near + k * stride < far)
+        if int(going.sum()) < 0.75 * len(going):
+            kept = going.nonzero()[:, 0]
+            index, begin, along, near, far, stopped, ended = (
+                values[kept] for values in (index, begin, along, near, far, stopped, ended)
+            )
+            going = torch.ones(len(kept), dtype=torch.bool, device=device)
+        whole = torch.minimum((begin + along * (k + 0.5)).clamp_(min=0), last).floor_()
+        live = flat[((whole[:, 0] * coarse.shape[1] + whole[:, 1]) * coarse.shape[2] + whole[:, 2]).long()]
+        chosen = (live & going).nonzero()[:, 0]
         if len(chosen) == 0:
             continue
+        ray = index[chosen]
         distance = (near[chosen] + k * stride)[:, None] + offsets  # (m, fine)
-        points = origins[chosen, None] + directions[chosen, None] * distance[..., None]
-        units = cells.cell_units(points.reshape(-1, 3))
-        hit = cells.is_occupied(units)
-        row, column = hit.reshape(distance.shape).nonzero(as_tuple=True)
-        rays.append(chosen[row])
+        points = origins[ray, None] + directions[ray, None] * distance[..., None]
+        cell = cells.cell_index(cells.cell_units(points.reshape(-1, 3)))
+        hit = (distance < far[chosen, None]) & occupied[cell].view(distance.shape)
+        row, column = hit.nonzero(as_tuple=True)
+        rays.append(ray[row])
         distances.append(distance[row, column])
         if depths is not None:
             ended = stopped > OPAQUE  # before this stride: one more is kept
-            stopped.index_add_(0, rays[-1], depths[cells.cell_index(units[hit])])
+            stopped.index_add_(0, chosen[row], depths[cell[hit.view(-1)]])
     if not rays:
         nothing = torch.zeros(0, dtype=torch.int64, device=device)
         return nothing, nothing, torch.zeros(0, device=device)
