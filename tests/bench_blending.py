@@ -9,7 +9,7 @@ Cameras start at the truth, outlines are given; every method gets the same regio
 `inversion [--heads N]`: rendered heads that never trained, before made-up backgrounds, found, cropped and inverted as photos
 are: PSNR on the head (without clothes), rotation error of the camera, seconds.
 
-`portraits PHOTO...`: photos and rendered scans through `head invert`, on one sheet.
+`portraits PHOTO|MESH...`: photos, and head meshes (glb, drawn from ten degrees beside), through `head invert`, on one sheet.
 
 Other `--seed`s than the usual ones are for development.
 """
@@ -58,6 +58,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from tests.baselines.blending_2d import latent_composition, poisson
+from tests.head_scans import scan_photo
 from tests.image_similarity import dssim, masked_l2
 from training.heads.dataset import backgrounds
 from training.heads.drawing import Drawing, draw
@@ -371,6 +372,8 @@ def run_portraits(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for path in options.photos:
+        if path.suffix == ".glb":
+            path = scan_photo(path, options.out, yaw=10.0)
         out = options.out / path.stem
         settings = {"model": options.model, "quality": options.quality, "texture_size": 1024}
         began = time.perf_counter()
