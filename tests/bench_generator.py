@@ -28,6 +28,7 @@ from maquette.core.models.heads.faces import Face, face_parts
 from maquette.core.models.heads.generator import HeadGenerator, load_generator
 from maquette.core.models.heads.parser import PARTS, HeadParser
 from maquette.core.pipelines.field_to_result import surface_field
+from maquette.core.pipelines.head_result import SMALLEST_PART
 from maquette.core.progress import Progress
 from maquette.core.settings import MeshSettings
 from maquette.core.surface.report import mesh_report
@@ -64,7 +65,7 @@ def surface_of(generator: HeadGenerator, planes: Tensor) -> dict[str, Any]:
     settings = MeshSettings(quality="draft", resolution=128)
     progress = Progress()
     progress.set_plan({"surface": 1.0})
-    return mesh_report(surface_field(generator.field(planes[0]), settings, progress))
+    return mesh_report(surface_field(generator.field(planes[0]), settings, progress, SMALLEST_PART))
 
 
 def missing_parts(reader: HeadParser, pictures: dict[float, NDArray[np.uint8]], bald: bool) -> list[str]:

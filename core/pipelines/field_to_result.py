@@ -69,8 +69,19 @@ def texture_colours(field: Field) -> Field:
     return LatticeColours(field, max(COLOUR_CELLS, 2 * field.planes.shape[-1]))
 
 
-def surface_field(field: Field, settings: MeshSettings, progress: Progress) -> Mesh:
+def surface_field(
+    field: Field,
+    settings: MeshSettings,
+    progress: Progress,
+    smallest_part: float = CleanSettings.smallest_part,
+) -> Mesh:
     """Stage `surface`: extraction, cleaning, face budget.
+
+    Args:
+        field: what to mesh.
+        settings: how finely.
+        progress: the stage is set here.
+        smallest_part: see `CleanSettings`.
 
     Raises:
         FailedError: NO_SURFACE.
@@ -79,7 +90,8 @@ def surface_field(field: Field, settings: MeshSettings, progress: Progress) -> M
         resolution = settings.resolution or RESOLUTION[settings.quality]
         mesh = extract_surface(field, ExtractSettings(resolution=resolution), progress)
         budget = settings.face_budget or FACE_BUDGET[settings.quality]
-        mesh = clean_mesh(mesh, CleanSettings(face_budget=budget, smooth_steps=3), progress)
+        cleaning = CleanSettings(face_budget=budget, smooth_steps=3, smallest_part=smallest_part)
+        mesh = clean_mesh(mesh, cleaning, progress)
         if len(mesh.faces) == 0:
             raise FailedError(
                 "NO_SURFACE",
