@@ -115,7 +115,7 @@ def image_to_mesh(window, root, choose_all):
     window.shot("2 at work")
     if choose_all:
         window.wait(lambda s: not s["jobs"] or s["jobs"][0]["stage"] == "fusion", seconds=1200)
-        window.shot("2 the field has formed")
+        window.picture("2 the field has formed")
     state = window.wait(lambda s: not s["jobs"] or s["jobs"][0]["state"] == "failed", seconds=1200)
     assert not state["jobs"], state["jobs"]
     ended = time.monotonic()
