@@ -23,7 +23,8 @@ from .masks import for_rays, mask_points, ring
 from .registration import limited, register
 
 ROUNDS = 12
-"""Of the search for a counterpart; each leaves a third of the error of the one before, at most."""
+"""Of the search for a counterpart. On ten pairs of inverted heads 0.05 mm of the rims' points were left on average then, and 4 mm at the worst,
+where bends fold."""
 RIM = 24
 """The picture's side over this is the width of the surroundings that a part moves with."""
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..fields.fused import FusedField
 from ..fields.sparse_grid import SparseGrid
 from ..progress import Progress
-from ..render.volume import depth_maps
+from ..render.volume import render_field
 from ..types import Camera, View
 from .occupancy import grow
 
@@ -52,9 +52,9 @@ def fuse(field: SparseGrid, views: list[View], progress: Progress, floor: Tensor
         (torch.zeros(len(p), device=device), torch.zeros(len(p), device=device))
         for p in (near_points, far_points)
     ]
-    drawn = depth_maps(field, (view.camera for view in views))
-    for number, (view, (alpha, depth)) in enumerate(zip(views, drawn, strict=True)):
+    for number, view in enumerate(views):
         progress.update(number / len(views))
+        _, alpha, depth = render_field(field, view.camera)
         maps = [torch.from_numpy(a).to(device) for a in (depth, _facing(depth, view.camera), _outside(alpha))]
         for points, (total, weight) in zip((near_points, far_points), totals, strict=True):
             _observe(points, view.camera, maps, view.mask is not None, trunc, total, weight)

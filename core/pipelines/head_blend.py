@@ -199,23 +199,22 @@ def blended(
     with progress.stage("align"):
         before = _photo_of(sources[0], network)
         view = seen(network, original.ws, label)
-        wanted, parts, own = None, parts_of(before, label), None
+        parts, wanted = parts_of(before, label), None
+        if settings.region:
+            own = part_mask(parts, settings.region)
+        else:
+            own = painted_mask(Path(settings.mask), before.shape[-1], sources[0].found)
         if settings.align == "head":
-            own = _as_mask(
-                part_mask(parts, settings.region) if settings.region else _painted(settings, before, sources),
-                before,
-            )
-            heads = original.ws, reference.ws
-            wanted = wanted_of(opened, network, heads, label, before, own, settings.region, _take(settings))
+            heads, known = (original.ws, reference.ws), _as_mask(own, before)
+            wanted = wanted_of(opened, network, heads, label, before, known, settings.region, _take(settings))
             place = wanted.place
         else:
             place = Placement(reference.label if settings.align == "none" else label)
         other = place.seen(network, reference.ws)
         both = parts, parts_of(other.picture, place.label)
+        region = own
         if settings.region:
             region = region_mask(*both, settings.region, (sources[0].name, sources[1].name))
-        else:
-            region = _painted(settings, before, sources)
         covers = [view.rendered.opacity, other.rendered.opacity]
         mask = checked_region(region, covers, Path(settings.mask).name or settings.region).to(label.device)
         if settings.align == "part":
@@ -320,10 +319,6 @@ def _warp(
     else:
         planes = [mask, mask]
     return part_warp(network, original.ws, reference.ws, original.label, (planes[0], planes[1]))
-
-
-def _painted(settings: BlendSettings, before: Tensor, sources: list[Source]) -> NDArray[np.bool_]:
-    return painted_mask(Path(settings.mask), before.shape[-1], sources[0].found)
 
 
 def _as_mask(region: NDArray[np.bool_], like: Tensor) -> Tensor:

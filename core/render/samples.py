@@ -68,6 +68,8 @@ def march(
             index, begin, along, near, far, stopped, ended = (
                 values[kept] for values in (index, begin, along, near, far, stopped, ended)
             )
+            if len(kept) == 0:
+                break
             going = torch.ones(len(kept), dtype=torch.bool, device=device)
         whole = torch.minimum((begin + along * (k + 0.5)).clamp_(min=0), last).floor_()
         live = flat[((whole[:, 0] * coarse.shape[1] + whole[:, 1]) * coarse.shape[2] + whole[:, 2]).long()]

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -41,59 +38,11 @@ def render_field(
         quarter of the light is stopped; 0 where less is.
     """
     total = camera.width * camera.height
-    rgb, alpha, depth = torch.zeros(total, 3), torch.zeros(total), torch.zeros(total)
-    for block in _blocks(field, field.table, camera, field.cell_depths(), chunk):
-        samples, weights = block.samples, block.weights
-        every = torch.arange(len(samples.ray), dtype=torch.int32, device=weights.device)
-        features = torch.nn.functional.embedding_bag(
-            every, block.values[:, 1:].contiguous(), samples.first, per_sample_weights=weights, mode="sum"
-        )
-        opacity = segment_sum(weights, samples)
-        rgb[block.index] = (
-            field.decode(features, block.directions).clamp(0, 1).minimum(opacity[:, None].clamp(0, 1)).cpu()
-        )
-        alpha[block.index] = opacity.clamp(0, 1).cpu()
-        depth[block.index] = block.depth.cpu()
-    shape = (camera.height, camera.width)
-    return rgb.reshape(*shape, 3).numpy(), alpha.reshape(shape).numpy(), depth.reshape(shape).numpy()
-
-
-@torch.no_grad()
-def depth_maps(
-    field: SparseGrid, cameras: Iterable[Camera], chunk: int = 40_000
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Alpha and depth of `render_field` for several cameras, without the colours, which are most of its work."""
-    table, depths = field.table[:, :1].contiguous(), field.cell_depths()
-    for camera in cameras:
-        total = camera.width * camera.height
-        alpha, depth = torch.zeros(total), torch.zeros(total)
-        for block in _blocks(field, table, camera, depths, chunk):
-            alpha[block.index] = segment_sum(block.weights, block.samples).clamp(0, 1).cpu()
-            depth[block.index] = block.depth.cpu()
-        shape = (camera.height, camera.width)
-        yield alpha.reshape(shape).numpy(), depth.reshape(shape).numpy()
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Rays of a camera that meet something."""
-
-    index: Tensor
-    """(R,) pixels, on the processor."""
-    directions: Tensor
-    """(R, 3) unit."""
-    samples: Samples
-    values: Tensor
-    """(S, C) of the table, density first."""
-    weights: Tensor
-    """(S,)"""
-    depth: Tensor
-    """(R,) z-depth of the surface, 0 where there is none."""
-
-
-def _blocks(field: SparseGrid, table: Tensor, camera: Camera, depths: Tensor, chunk: int) -> Iterator[_Block]:
-    """A camera's rays, `chunk` pixels at a time; `table` (V, C) may be the first columns of the field's own."""
-    total, device = camera.width * camera.height, table.device
+    device = field.table.device
+    rgb = torch.zeros(total, 3)
+    alpha = torch.zeros(total)
+    depth = torch.zeros(total)
+    depths = field.cell_depths()
     forward = torch.tensor(camera.cam_to_world[:3, 2], dtype=torch.float32, device=device)
     for start in range(0, total, chunk):
         index = torch.arange(start, min(total, start + chunk), device=device)
@@ -104,10 +53,21 @@ def _blocks(field: SparseGrid, table: Tensor, camera: Camera, depths: Tensor, ch
         samples = pack(ray, distance, len(met))
         origins, directions = origins[met], directions[met]
         units = field.cells.cell_units(origins[ray] + directions[ray] * distance[:, None])
-        values = interpolate(table, *field.cells.corners(units))
+        values = interpolate(field.table, *field.cells.corners(units))
         transmittance, weights = ray_weights(field.density(values[:, 0]) * field.cells.size, samples)
-        depth = _surface_depth(samples, transmittance, weights) * (directions @ forward)
-        yield _Block(index[met].cpu(), directions, samples, values, weights, depth)
+        every = torch.arange(len(ray), dtype=torch.int32, device=device)
+        features = torch.nn.functional.embedding_bag(
+            every, values[:, 1:].contiguous(), samples.first, per_sample_weights=weights, mode="sum"
+        )
+        opacity = segment_sum(weights, samples)
+        index = index[met].cpu()
+        rgb[index] = (
+            field.decode(features, directions).clamp(0, 1).minimum(opacity[:, None].clamp(0, 1)).cpu()
+        )
+        alpha[index] = opacity.clamp(0, 1).cpu()
+        depth[index] = (_surface_depth(samples, transmittance, weights) * (directions @ forward)).cpu()
+    shape = (camera.height, camera.width)
+    return rgb.reshape(*shape, 3).numpy(), alpha.reshape(shape).numpy(), depth.reshape(shape).numpy()
 
 
 def _surface_depth(samples: Samples, transmittance: Tensor, weights: Tensor) -> Tensor:

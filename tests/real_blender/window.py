@@ -197,8 +197,8 @@ class Window:
                 state = self.wait(until, seconds)
         return state
 
-    def press_default(self, until=None) -> None:
-        """Click the blue button of the dialog that has just opened beside the pointer; by Return where the click brings nothing about."""
+    def press_default(self) -> None:
+        """Click the blue button of the dialog that has just opened beside the pointer."""
         picture = np.asarray(Image.open(self.shot("search")).convert("RGB"), np.float32)
         x, y = self._last_click
         beside = np.zeros(picture.shape[:2], bool)
@@ -206,11 +206,6 @@ class Window:
         rows, columns = np.nonzero(beside & (picture[..., 2] - picture[..., 0] > 70))
         assert len(rows) > 500, "no dialog"
         self.click(round(float(np.median(columns))), round(float(np.median(rows))))
-        if until is not None:
-            try:
-                self.wait(until, 8)
-            except AssertionError:
-                self.key("Return")
 
     def _screen(self) -> NDArray[np.float32]:
         """(H, W, 3) of the sidebar's part of the screen, 0..255; the rest is 0."""

@@ -10,7 +10,7 @@ import torch
 from maquette.core.fields.sparse_grid import Cells, SparseGrid, ViewColour
 from maquette.core.fit.fusion import fuse
 from maquette.core.progress import Progress
-from maquette.core.render.volume import depth_maps, render_field
+from maquette.core.render.volume import render_field
 from maquette.core.types import Camera, View
 
 RADIUS = 0.6
@@ -58,12 +58,3 @@ def test_a_soft_ball_keeps_the_size_of_its_outline() -> None:
     radius = along[inside.long().argmin(1)]
     assert abs(float(radius.mean()) - outline) < 0.3 * field.cells.size
     assert float(radius.std()) < 0.25 * field.cells.size
-
-
-def test_depth_maps_are_those_of_the_whole_picture() -> None:
-    field = soft_ball()
-    cameras = [camera(number, 16) for number in (0, 5)]
-    for drawn, view in zip(depth_maps(field, cameras), cameras, strict=True):
-        _, alpha, depth = render_field(field, view)
-        assert np.array_equal(drawn[0], alpha) and np.array_equal(drawn[1], depth)
-        assert 0.05 < (alpha > 0.5).mean() < 0.9
