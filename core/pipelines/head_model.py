@@ -24,6 +24,7 @@ from ..models.heads.generator import WEIGHTS, HeadGenerator, load_generator
 from ..models.heads.parser import HeadParser
 from ..weights.networks import load_network
 from ..weights.store import find_installed, identify, installed_models
+from .field_to_result import precision
 
 BUNDLED, BUNDLED_NAME = WEIGHTS, "heads"
 LAYOUT = "eg3d"
@@ -127,6 +128,7 @@ class HeadModel:
             return OpenModel(self, ours.network, ours.level, ours.border, ours)
         network = load_network(self.path)[1]
         assert isinstance(network, Eg3d)
+        network.superresolution.precision = precision(device)
         return OpenModel(self, network.requires_grad_(False).to(device))
 
 

@@ -16,6 +16,7 @@ from ..models.lrm.object_lrm import ObjectLRM
 from ..weights.networks import load_network
 from ..weights.safe_loader import read_checkpoint
 from ..weights.store import find_installed, identify, installed_models
+from .field_to_result import precision
 
 BUNDLED = Path(__file__).parents[1] / "weights" / "object_lrm" / "object_lrm.safetensors"
 BUNDLED_NAME = "object_lrm"
@@ -62,19 +63,6 @@ class SingleImageModel:
             return int(infer.get("source_size", 0))
 
         return warm.loaded(("single image side", str(self.path)), read)
-
-
-def precision(device: torch.device) -> torch.dtype:
-    """Of the large transformers: bfloat16 where the machine computes with it, else float32.
-
-    Half the memory and, on a CPU with such instructions, half the time; pictures differ by less than 1 %
-    (docs/models/triposr.md). Fields are computed in float32 either way.
-    """
-    if device.type == "cuda":
-        there = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        there = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-    return torch.bfloat16 if there else torch.float32
 
 
 def find_single_image_model(name: str = "") -> SingleImageModel:

@@ -242,7 +242,7 @@ def _refine(run: _Extraction, coarse: Lattice, chosen: Tensor, level: int) -> tu
                 f"The surface needs more than {run.settings.max_bytes / 2**30:.1f} GiB at this resolution.",
                 "Choose a lower resolution or another threshold.",
             )
-        slots = fine.slots(children)
+        slots = (fine.slots(2 * chosen)[:, None] + fine.steps(CORNERS.to(run.device))).view(-1)
         children = children[~fine.is_cell[slots]]
         fine.is_cell[slots] = True
         _fill(run, coarse, fine, chosen, stride)
@@ -255,13 +255,14 @@ def _refine(run: _Extraction, coarse: Lattice, chosen: Tensor, level: int) -> tu
 def _fill(run: _Extraction, coarse: Lattice, fine: Lattice, chosen: Tensor, stride: int) -> None:
     """Give every one of the 27 points of each split cell its value: copied from the coarse lattice or asked."""
     wanted = torch.zeros(len(fine.values), dtype=torch.bool, device=run.device)
-    for offset in torch.nonzero(torch.ones(3, 3, 3, device=run.device)):
-        wanted[fine.slots(2 * chosen + offset)] = True
-        if not bool((offset % 2).any()):
-            slots = fine.slots(2 * chosen + offset)
-            fine.values[slots] = torch.where(
-                fine.values[slots].isnan(), coarse.at(chosen + offset // 2), fine.values[slots]
-            )
+    corners = CORNERS.to(run.device)
+    for far in corners:
+        slots = fine.slots(2 * (chosen + far))
+        known = fine.values.index_select(0, slots)
+        fine.values[slots] = torch.where(known.isnan(), coarse.at(chosen + far), known)
+        # Per axis the three points are the near corner, the one after it, and the far corner.
+        for step in fine.steps(corners[~(corners & far).any(1)]).tolist():
+            wanted[slots + step] = True
     slots = torch.nonzero(wanted & fine.values.isnan()).squeeze(1)
     fine.values[slots] = run.evaluate(fine.points(slots), stride)
 

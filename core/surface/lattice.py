@@ -22,7 +22,8 @@ class Lattice:
         self.shape = shape
         self.device = device
         bricks = [-(-side // SIDE) for side in shape]
-        self._table = torch.full(tuple(bricks), -1, dtype=torch.int32, device=device)
+        self._first = torch.full(tuple(bricks), -VOLUME, device=device)
+        """int64 slot of each brick's first point, -VOLUME where the brick has not been made: all its slots are negative then."""
         self.values = torch.empty(0, dtype=torch.float32, device=device)
         """(bricks * 512,) float32, NaN where not known yet."""
         self.is_cell = torch.empty(0, dtype=torch.bool, device=device)
@@ -31,14 +32,14 @@ class Lattice:
     def make_room(self, points: Tensor) -> None:
         """Make the bricks that hold the given (N, 3) points."""
         bricks = points >> 3
-        fresh = torch.zeros(self._table.shape, dtype=torch.bool, device=self.device)
+        fresh = torch.zeros(self._first.shape, dtype=torch.bool, device=self.device)
         fresh[bricks[:, 0], bricks[:, 1], bricks[:, 2]] = True
-        fresh &= self._table < 0
+        fresh &= self._first < 0
         count = int(fresh.sum())
         if not count:
             return
         have = len(self.values) // VOLUME
-        self._table[fresh] = torch.arange(have, have + count, dtype=torch.int32, device=self.device)
+        self._first[fresh] = torch.arange(have, have + count, device=self.device) * VOLUME
         unknown = torch.full((count * VOLUME,), torch.nan, device=self.device)
         self.values = torch.cat([self.values, unknown])
         self.is_cell = torch.cat(
@@ -46,17 +47,23 @@ class Lattice:
         )
 
     def slots(self, points: Tensor) -> Tensor:
-        """(N, 3) int64 points -> (N,) int64 slots, -1 where the brick has not been made. Points lie in the lattice."""
+        """(N, 3) int64 points -> (N,) int64 slots, negative where the brick has not been made. Points lie in the lattice."""
         x, y, z = points.unbind(1)
-        _, height, depth = self._table.shape
-        brick = self._table.view(-1).index_select(0, ((x >> 3) * height + (y >> 3)) * depth + (z >> 3)).long()
-        return torch.where(brick < 0, -1, brick * VOLUME + (((x & 7) << 6) | ((y & 7) << 3) | (z & 7)))
+        _, height, depth = self._first.shape
+        brick = (z >> 3).add_(y >> 3, alpha=depth).add_(x >> 3, alpha=height * depth)
+        within = (z & 7).add_(y & 7, alpha=SIDE).add_(x & 7, alpha=SIDE * SIDE)
+        return within.add_(self._first.view(-1).index_select(0, brick))
+
+    @staticmethod
+    def steps(offsets: Tensor) -> Tensor:
+        """What to add to the slot of a point with even coordinates for the point (K, 3) of 0s and 1s further: bricks have even sides."""
+        return (offsets[:, 0] * SIDE + offsets[:, 1]) * SIDE + offsets[:, 2]
 
     def points(self, slots: Tensor) -> Tensor:
         """Inverse of `slots`: (N,) -> (N, 3) int64."""
-        made = torch.nonzero(self._table >= 0)
+        made = torch.nonzero(self._first >= 0)
         origin = torch.empty_like(made)
-        origin[self._table[tuple(made.T)].long()] = made * SIDE
+        origin[self._first[tuple(made.T)] // VOLUME] = made * SIDE
         within = torch.stack([(slots >> 6) & 7, (slots >> 3) & 7, slots & 7], 1)
         return origin.index_select(0, slots // VOLUME) + within
 

@@ -151,7 +151,8 @@ class SuperResolution(nn.Module):
         super().__init__()
         self.config = config
         self.precision = torch.float32
-        """Of the convolutions; published in half precision. bfloat16 takes half the time where the machine computes with it."""
+        """Of the convolutions where no gradients are wanted; published in half precision. bfloat16 takes half the time where the
+        machine computes with it."""
         side, width = config.side, features
         for number, (up, out) in enumerate(zip(config.ups, config.widths, strict=True)):
             side *= 2 if up else 1
@@ -174,7 +175,8 @@ class SuperResolution(nn.Module):
                 features, size=(side, side), mode="bilinear", align_corners=False, antialias=antialias
             )
         image = features[:, :3]
-        x = features.to(self.precision).contiguous(memory_format=torch.channels_last)
+        precision = torch.float32 if torch.is_grad_enabled() else self.precision
+        x = features.to(precision).contiguous(memory_format=torch.channels_last)
         for number in (0, 1):
             x, image = self.get_submodule(f"block{number}")(x, image, (w, w, w), noise)
         return image.to(given)
