@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.errors import InputError, MaquetteError
 from ..core.head_settings import BlendSettings
@@ -21,6 +22,8 @@ from .reports import refuse
 if TYPE_CHECKING:
     from .reports import Outcome
 
+UNPAINTED = 76 / 255
+"""Alpha where nothing is painted: the picture has to be seen to be painted over; exact in eight bits. Our choice."""
 PICTURE = "picture.png"
 """In the folder of a head's result: the picture over which its regions are painted."""
 
@@ -88,7 +91,7 @@ class MAQUETTE_OT_paint_region(bpy.types.Operator):
         return True
 
     def execute(self, context: bpy.types.Context) -> Outcome:
-        """A copy of the picture, transparent all over."""
+        """A copy of the picture, faint all over."""
         options = head_options(context.scene)
         try:
             path = _source(options, "original")
@@ -134,7 +137,7 @@ def _name(options: Any, name: str) -> str:
 
 
 def _region_image(path: Path, name: str) -> Any:
-    """The picture with an alpha of 0, packed.
+    """The picture with an alpha of `UNPAINTED`, packed.
 
     Raises:
         InputError: PHOTO_GONE.
@@ -144,12 +147,11 @@ def _region_image(path: Path, name: str) -> Any:
     except RuntimeError as error:
         raise InputError("PHOTO_GONE", f"{path} cannot be read.", "Choose the original anew.") from error
     try:
+        pixels = _pixels(source)
         width, height = source.size
-        pixels = np.empty(width * height * 4, np.float32)
-        source.pixels.foreach_get(pixels)
     finally:
         bpy.data.images.remove(source)
-    pixels[3::4] = 0.0
+    pixels[3::4] = UNPAINTED
     image: Any = bpy.data.images.new(f"Region {name}", width, height, alpha=True)
     image.pixels.foreach_set(pixels)
     image.update()
@@ -158,9 +160,25 @@ def _region_image(path: Path, name: str) -> Any:
 
 
 def _mask_file(image: Any) -> Path:
+    """What was painted, as alpha from 0; a picture whose alpha is 1 everywhere counts by its brightness and stays as it is."""
     path = new_job_folder() / "region.png"
-    inputs.save_pixels(image, path)
+    pixels = _pixels(image)
+    pixels[3::4] = np.clip((pixels[3::4] - UNPAINTED) / (1 - UNPAINTED), 0, 1)
+    painted: Any = bpy.data.images.new("Maquette Region", *image.size, alpha=True)
+    try:
+        painted.colorspace_settings.name = image.colorspace_settings.name
+        painted.pixels.foreach_set(pixels)
+        inputs.save_pixels(painted, path)
+    finally:
+        bpy.data.images.remove(painted)
     return path
+
+
+def _pixels(image: Any) -> NDArray[np.float32]:
+    """(4 W H,) RGBA."""
+    pixels = np.empty(image.size[0] * image.size[1] * 4, np.float32)
+    image.pixels.foreach_get(pixels)
+    return pixels
 
 
 CLASSES = (MAQUETTE_OT_blend_heads, MAQUETTE_OT_paint_region)

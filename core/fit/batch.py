@@ -55,13 +55,11 @@ class Batch:
     """(n, 8) int32."""
     weights: Tensor
     """(n, 8) float32."""
-    touched: Tensor
-    """(U,) int64: vertices that any sample touches."""
     by_vertex: Tensor
     """(8n,) int32: samples sorted by the vertex they touch."""
     by_vertex_weights: Tensor
     by_vertex_first: Tensor
-    """(U,) int32 offsets into `by_vertex`."""
+    """(V,) int32 offsets into `by_vertex` of every vertex of the grid: many have none, and get their zeros in the same pass."""
     cell: Tensor
     """(n,) int32: linear id of the cell each sample lies in."""
     step: float
@@ -94,16 +92,14 @@ def make_batch(cells: Cells, rays: Rays, step: float, depths: Tensor | None = No
         shape=(count, len(cells)),
     )
     transposed = by_sample.tocsc()  # a counting sort, linear in the number of entries
-    touched = np.nonzero(np.diff(transposed.indptr))[0]
     return Batch(
         rays=rays,
         samples=pack(ray, depth, len(met)),
         rows=rows,
         weights=weights,
-        touched=torch.from_numpy(touched).to(device),
         by_vertex=torch.from_numpy(transposed.indices.astype(np.int32)).to(device),
         by_vertex_weights=torch.from_numpy(transposed.data).to(device),
-        by_vertex_first=torch.from_numpy(transposed.indptr[touched].astype(np.int32)).to(device),
+        by_vertex_first=torch.from_numpy(transposed.indptr[:-1].astype(np.int32)).to(device),
         cell=cells.cell_index(units).int(),
         step=step,
     )
@@ -114,22 +110,20 @@ class Interpolate(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, table: Tensor, batch: Batch) -> Tensor:
-        context.batch, context.shape = batch, table.shape
+        context.batch = batch
         return functional.embedding_bag(batch.rows, table, per_sample_weights=batch.weights, mode="sum")
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         batch = context.batch
-        values = functional.embedding_bag(
+        slope = functional.embedding_bag(
             batch.by_vertex,
             gradients[0].contiguous(),
             batch.by_vertex_first,
             per_sample_weights=batch.by_vertex_weights,
             mode="sum",
         )
-        out = values.new_zeros(context.shape)
-        out[batch.touched] = values
-        return out, None
+        return slope, None
 
 
 class Composite(torch.autograd.Function):

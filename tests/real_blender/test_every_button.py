@@ -28,7 +28,6 @@ space = bpy.context.window_manager.windows[-1].screen.areas[0].spaces.active
 assert space.type == 'FILE_BROWSER', space.type
 space.params.directory = {folder!r}.encode()
 """
-SHOWN = "open({path!r}, 'w').write(repr({value}))"
 
 
 @pytest.fixture
@@ -48,23 +47,9 @@ def window(tool, version, stage_folder, archive, monkeypatch):
         window.close()
 
 
-def value(window, expression):
-    """What an expression is inside Blender."""
-    path = window.folder / "value.txt"
-    window.order(SHOWN.format(path=str(path), value=expression))
-    return eval(path.read_text())
-
-
 def windows(window):
     """How many windows Blender has: a second one is a file browser or an editor that was opened."""
-    return value(window, "len(bpy.context.window_manager.windows)")
-
-
-def undo(window, redo=False):
-    window.mouse(400, 700)
-    window.key("ctrl+shift+z" if redo else "ctrl+z")
-    time.sleep(1.0)
-    return window.state()
+    return window.value("len(bpy.context.window_manager.windows)")
 
 
 def choose(window, folder, everything=False):
@@ -96,8 +81,8 @@ def test_photos(window):
     )  # the photos of the list are found again in it
     window.show_only("images")
     window.press("images", "remove_photo", 1, lambda s: s["photos"] == 0)
-    assert undo(window)["photos"] == 6
-    assert undo(window, redo=True)["photos"] == 0
+    assert window.undo()["photos"] == 6
+    assert window.undo(redo=True)["photos"] == 0
     window.press("images", "add_photos")
     choose(window, window.folder / "photos", everything=True)
     window.wait(lambda s: s["photos"] == 6)
@@ -110,40 +95,37 @@ def test_photos(window):
     )
     window.mouse(1100, 800)
     window.press("images", "add_photos", 1, lambda s: s["photos"] == 6)
-    assert undo(window)["photos"] == 5
-    assert undo(window, redo=True)["photos"] == 6
+    assert window.undo()["photos"] == 5
+    assert window.undo(redo=True)["photos"] == 6
     before = window.state()
     window.press("images", "image_to_mesh", 0, lambda s: s["jobs"])
     window.wait(imported("photo 1 Root"))  # the photos lie in two folders, so the first gives its name
-    assert undo(window)["objects"] == before["objects"]
-    assert "photo 1 Root" in undo(window, redo=True)["objects"]
+    assert window.undo()["objects"] == before["objects"]
+    assert "photo 1 Root" in window.undo(redo=True)["objects"]
     window.order("bpy.context.scene.maquette.active_photo = 1")
     window.picture("1 photos")
     window.press("images", "edit_mask")
     time.sleep(3)
-    assert value(window, "[i.name for i in bpy.data.images if i.name.startswith('Mask')]") == ["Mask photo 2"]
+    assert window.value("[i.name for i in bpy.data.images if i.name.startswith('Mask')]") == ["Mask photo 2"]
     assert windows(window) == 2
     window.picture("2 mask")
-    window.order(
-        "w = bpy.context.window_manager.windows[-1]\n"
-        "with bpy.context.temp_override(window=w): bpy.ops.wm.window_close()"
-    )
+    window.close_second()
     window.order(
         "s = bpy.context.scene.maquette\nwhile len(s.photos) > 1: s.photos.remove(0)\nbpy.ops.ed.undo_push(message='one')"
     )
     window.show_only("images", "candidates")
     window.press("images", "candidates", 0, lambda s: s["jobs"])
     window.wait(no_jobs)
-    assert value(window, "len(bpy.context.scene.maquette.candidates)") == 2
+    assert window.value("len(bpy.context.scene.maquette.candidates)") == 2
     window.show_only("candidates")
     window.picture("3 candidates")
     window.press("candidates", "use_candidate", 1, lambda s: s["jobs"])
     window.wait(no_jobs)
     window.press("candidates", "clear_candidates")
     time.sleep(1)
-    assert value(window, "len(bpy.context.scene.maquette.candidates)") == 0
-    undo(window)
-    assert value(window, "len(bpy.context.scene.maquette.candidates)") == 2
+    assert window.value("len(bpy.context.scene.maquette.candidates)") == 0
+    window.undo()
+    assert window.value("len(bpy.context.scene.maquette.candidates)") == 2
 
 
 def test_cameras(window):
@@ -161,15 +143,15 @@ def test_cameras(window):
     root = "next(o for o in bpy.data.objects if o.type == 'EMPTY' and o.maquette.schema)"
     matrix = f"[list(row) for row in {root}.matrix_world]"
     window.order(f"{root}.rotation_euler = (0.5, 0.2, 0); bpy.ops.ed.undo_push(message='turned')")
-    before = value(window, matrix)
+    before = window.value(matrix)
     window.press("orient", "orient")
     time.sleep(1)
-    after = value(window, matrix)
+    after = window.value(matrix)
     assert after != before
-    undo(window)
-    assert value(window, matrix) == before
-    undo(window, redo=True)
-    assert value(window, matrix) == after
+    window.undo()
+    assert window.value(matrix) == before
+    window.undo(redo=True)
+    assert window.value(matrix) == after
     window.press("orient", "add_point")
     time.sleep(1)
     assert "Orient Point" in window.state()["objects"]
@@ -182,14 +164,14 @@ def test_cameras(window):
             "    p.location = place; p.select_set(True); bpy.context.view_layer.objects.active = p\n"
             "bpy.ops.ed.undo_push(message='points')"
         )
-        before = value(window, matrix)
+        before = window.value(matrix)
         window.press("orient", "orient", number)
         time.sleep(1)
-        assert value(window, matrix) != before, number
+        assert window.value(matrix) != before, number
     count = len(window.state()["objects"])
     window.press("sequence", "animated_camera", 0, lambda s: len(s["objects"]) == count + 1)
-    assert len(undo(window)["objects"]) == count
-    assert len(undo(window, redo=True)["objects"]) == count + 1
+    assert len(window.undo()["objects"]) == count
+    assert len(window.undo(redo=True)["objects"]) == count + 1
     window.order(
         "bpy.ops.object.select_all(action='DESELECT'); c = bpy.data.objects['Camera']; c.select_set(True); "
         "bpy.context.view_layer.objects.active = c; bpy.data.objects['Cube'].hide_set(False); "
@@ -198,12 +180,12 @@ def test_cameras(window):
     )
     window.show_only("align")
     window.picture("2 align")
-    before = value(window, "list(bpy.data.objects['Camera'].location)")
+    before = window.value("list(bpy.data.objects['Camera'].location)")
     window.press("align", "align_camera", 0, lambda s: s["jobs"])
     window.wait(no_jobs)
-    assert value(window, "list(bpy.data.objects['Camera'].location)") != before
-    undo(window)
-    assert value(window, "list(bpy.data.objects['Camera'].location)") == before
+    assert window.value("list(bpy.data.objects['Camera'].location)") != before
+    window.undo()
+    assert window.value("list(bpy.data.objects['Camera'].location)") == before
 
 
 def test_result(window):
@@ -217,29 +199,29 @@ def test_result(window):
     window.show_only("result", "mesh_report", "compare")
     window.picture("1 result")
     corners = "[tuple(v.co) for v in bpy.data.objects['photos'].data.vertices][:50]"
-    before = value(window, corners)
+    before = window.value(corners)
     window.press("result", "re_bake", 0, lambda s: s["jobs"])
     window.wait(no_jobs)
-    assert value(window, corners) == before
-    assert value(window, "bpy.data.objects['photos'].data.materials[0].name")
+    assert window.value(corners) == before
+    assert window.value("bpy.data.objects['photos'].data.materials[0].name")
     window.press("mesh_report", "check_mesh")
     time.sleep(1)
-    assert "watertight" in value(window, "bpy.data.objects['photos'].maquette.report")
+    assert "watertight" in window.value("bpy.data.objects['photos'].maquette.report")
     count = len(window.state()["objects"])
     window.press("result", "remesh")
     time.sleep(1)
     window.key("Return")
     window.wait(lambda s: len(s["objects"]) > count and not s["jobs"], seconds=60)
-    assert len(undo(window)["objects"]) <= count + 1
+    assert len(window.undo()["objects"]) <= count + 1
     window.order(
         "bpy.ops.object.select_all(action='DESELECT'); o = bpy.data.objects['photos']; o.hide_viewport = False; "
         "o.select_set(True); bpy.context.view_layer.objects.active = o; bpy.ops.ed.undo_push(message='back')"
     )
     window.press("result", "mark_as_asset")
     time.sleep(2)
-    assert value(window, "bpy.data.objects['photos'].asset_data is not None")
-    undo(window)
-    assert value(window, "bpy.data.objects['photos'].asset_data is None")
+    assert window.value("bpy.data.objects['photos'].asset_data is not None")
+    window.undo()
+    assert window.value("bpy.data.objects['photos'].asset_data is None")
     collections = window.state()["datablocks"]["collections"]
     window.press("result", "re_extract")
     time.sleep(1.5)
@@ -250,16 +232,16 @@ def test_result(window):
     shown = (
         "[o.name for o in bpy.data.objects if o.type == 'MESH' and o.maquette.schema and not o.hide_viewport]"
     )
-    before = value(window, shown)
+    before = window.value(shown)
     window.press("compare", "compare")
     time.sleep(1)
-    assert value(window, shown) != before
+    assert window.value(shown) != before
     window.press("compare", "compare")
     time.sleep(1)
-    assert value(window, shown) == before
+    assert window.value(shown) == before
     window.press("compare", "compare", 1)
     time.sleep(1)
-    assert len(value(window, shown)) == len(before) + 1
+    assert len(window.value(shown)) == len(before) + 1
     window.picture("3 side by side")
 
 
@@ -303,7 +285,7 @@ def test_result_kept(window):
     window.press("result", "import_result", 0, lambda s: windows(window) == 2)
     choose(window, next(saved.glob("*/scene.json")).parent)
     window.wait(lambda s: len(s["objects"]) > len(objects), seconds=20)
-    assert undo(window)["objects"] == objects
+    assert window.undo()["objects"] == objects
 
 
 def test_one_cancelled_one_failed(window):
@@ -341,7 +323,7 @@ def test_engine_and_models(window):
     window.show_only("engine")
     window.press("engine", "check_engine")
     ends = time.monotonic() + 120
-    while not value(window, "len(module('operators.check_engine').findings())"):
+    while not window.value("len(module('operators.check_engine').findings())"):
         assert time.monotonic() < ends
         time.sleep(1)
     window.mouse(600, 700)
@@ -354,7 +336,7 @@ def test_engine_and_models(window):
     choose(window, window.folder / "photos", everything=True)
     time.sleep(3)
     window.picture("3 not a model")
-    assert value(window, "bool(bpy.data.objects)")
+    assert window.value("bool(bpy.data.objects)")
 
 
 def test_other_ways_in(window):
@@ -391,8 +373,8 @@ def test_other_ways_in(window):
     time.sleep(3)
     assert (
         "MAQUETTE_OT_image_to_mesh"
-        in value(
-            window, "[o.bl_idname for w in bpy.context.window_manager.windows for o in w.modal_operators]"
+        in window.value(
+            "[o.bl_idname for w in bpy.context.window_manager.windows for o in w.modal_operators]"
         )
         or windows(window) == 2
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import fcntl
 import json
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,6 +240,26 @@ class Window:
             time.sleep(0.05)
         error = self.folder / f"{name}.error"
         assert not error.exists(), error.read_text()
+
+    def value(self, expression: str) -> Any:
+        """What an expression is inside Blender."""
+        path = self.folder / "value.txt"
+        self.order(f"open({str(path)!r}, 'w').write(repr({expression}))")
+        return ast.literal_eval(path.read_text())
+
+    def undo(self, redo: bool = False) -> dict:
+        """By its keys, in the viewport."""
+        self.mouse(400, 700)
+        self.key("ctrl+shift+z" if redo else "ctrl+z")
+        time.sleep(1.0)
+        return self.state()
+
+    def close_second(self) -> None:
+        """Of Blender's windows the newest: an editor that was opened."""
+        self.order(
+            "w = bpy.context.window_manager.windows[-1]\n"
+            "with bpy.context.temp_override(window=w): bpy.ops.wm.window_close()"
+        )
 
     def picture(self, name: str) -> Path:
         """The same once all is drawn, with no button in the colour of alerts and the pointer out of the way."""
