@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fit a `SparseGrid` radiance field to photos, from coarse to fine.
 
-Each stage works on a finer grid over fewer cells: after a stage, cells that gave no training ray any colour are dropped.
+Each stage works on a finer grid, or the same, over fewer cells: after a stage, cells that gave no training ray any colour are dropped.
 The length is a number of samples, not seconds, so that the same input gives the same field on any machine.
 """
 
@@ -57,8 +57,17 @@ class FitSettings:
     seed: int = 0
 
 
-STAGES = ((0.125, 0.07, 0.10), (0.25, 0.15, 0.10), (0.5, 0.33, 0.10), (1.0, 0.45, 0.0))
-"""Per stage: resolution as a share of the last, share of the points, smallest weight on any ray for a cell to stay."""
+STAGES = (
+    (0.125, 0.08, 0.10),
+    (0.25, 0.17, 0.10),
+    (0.5, 0.36, 0.10),
+    (1.0, 0.17, 0.10),
+    (1.0, 0.22, 0.0),
+)
+"""Per stage: resolution as a share of the last, share of the points, smallest weight on any ray for a cell to stay.
+
+The last resolution has two: once the surface is found in it, half of its cells and of the samples along a ray go.
+"""
 
 
 def rays_of(views: list[View], seed: int, limit: int = 4_000_000, margin_px: int = 3) -> Rays:
@@ -131,7 +140,7 @@ def fit_radiance(
             )
         log.info("stage %s: %d vertices, %d batches, %.1f samples a ray", shape, len(cells), len(supply.ready),
                  sum(b.sample_count for b in supply.ready) / sum(len(b.rays) for b in supply.ready))  # fmt: skip
-        stage = _Stage(field, supply, gains, settings, budget, last=share == 1.0)
+        stage = _Stage(field, supply, gains, settings, budget, last=keep == 0)
         for done in stage.steps():
             progress.update(spent + points * done)
             if preview is not None:

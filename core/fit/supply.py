@@ -20,7 +20,7 @@ from .batch import Batch, Rays, make_batch
 TRIAL = 5_000
 """Rays that tell how many samples a ray has."""
 USES = 16
-"""Times that a batch is used before other rays take its place; our choice, costs a fifth of the time at most."""
+"""About how many times a batch is used before other rays take its place; our choice, costs a fifth of the time at most."""
 
 
 class BatchSupply:
@@ -57,6 +57,8 @@ class BatchSupply:
         wanted = min(max(1, wanted), math.ceil(len(rays) / self._per_batch))
         self.ready = self._make_many(wanted)
         self._all_seen = len(self.ready) * self._per_batch >= len(rays)
+        rounds = math.ceil(points / max(1, sum(batch.sample_count for batch in self.ready)))
+        self._uses = math.ceil(rounds / max(1, round(rounds / USES)))  # no set is made for a round or two
 
     def __iter__(self) -> Iterator[tuple[Batch, int]]:
         """Endless: a batch, and how many are left in this round over those that are ready."""
@@ -66,7 +68,7 @@ class BatchSupply:
             for left, number in reversed(list(enumerate(draw.permutation(len(self.ready))))):
                 yield self.ready[number], left
             rounds += 1
-            if rounds % USES == 0 and not self._all_seen:
+            if rounds % self._uses == 0 and not self._all_seen:
                 count, self.ready = len(self.ready), []  # free the memory first
                 self.ready = self._make_many(count)
 
