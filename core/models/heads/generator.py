@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ...errors import InputError
@@ -20,6 +20,7 @@ from ..eg3d.cameras import frontal_label
 from ..eg3d.configuration import Eg3dConfig
 from ..eg3d.generator import Eg3d
 from ..eg3d.head_field import HeadField
+from ..parts.own_weights import read_own
 from .codes import WIDTH, codes, settle
 
 WEIGHTS = Path(__file__).parents[2] / "weights/heads/generator.safetensors"
@@ -104,9 +105,8 @@ def load_generator(path: Path | None = None) -> HeadGenerator:
             "Install the extension again, or name the file of another generator in the panel Heads or with --model.",
         )
     try:
-        with safe_open(path, "pt") as file:
-            config = Eg3dConfig.from_json(json.loads(file.metadata()["config"]))
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        text, tensors = read_own(path)
+        config = Eg3dConfig.from_json(json.loads(text))
         if config.z_width != WIDTH:
             raise ValueError(f"codes of {config.z_width} numbers, not {WIDTH}")
         network = Eg3d(config)

@@ -16,11 +16,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from ...errors import InputError
 from ..parts.convolutions import Residual, convolution
+from ..parts.own_weights import read_own, with_weights
 from .codes import WIDTH
 
 PARTS = ("background", "skin", "hair", "eyes", "brows", "nose", "mouth", "ears", "neck")
@@ -110,24 +109,13 @@ class HeadParser(nn.Module):
         Raises:
             InputError: WEIGHTS_MISMATCH when names or shapes differ.
         """
-        model = cls(config)
-        try:
-            model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-        except RuntimeError as error:
-            raise InputError(
-                "WEIGHTS_MISMATCH",
-                f"These are not the weights of the bundled face parser: {error}.",
-                "Install the extension again.",
-            ) from error
-        return model.eval().requires_grad_(False)
+        return with_weights(cls(config), tensors, "the bundled face parser")
 
     @classmethod
     def from_file(cls, path: Path) -> HeadParser:
         """The network from a safetensors file whose metadata hold its configuration (`config`, JSON)."""
-        with safe_open(path, "pt") as file:
-            config = ParserConfig.from_json(file.metadata()["config"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return cls.from_tensors(tensors, config)
+        config, tensors = read_own(path)
+        return cls.from_tensors(tensors, ParserConfig.from_json(config))
 
 
 def config_text(config: ParserConfig) -> str:

@@ -27,12 +27,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import safe_open
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
-from ...errors import InputError
 from ...fields.depth_layers import DepthLayers
+from ..parts.own_weights import read_own, with_weights
 from ..parts.transformer import VisionBlock, VisionTransformerConfig
 from .preprocessing import centre_foreground
 
@@ -204,24 +203,13 @@ class ObjectLRM(nn.Module):
         Raises:
             InputError: WEIGHTS_MISMATCH when names or shapes differ.
         """
-        model = cls(config)
-        try:
-            model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-        except RuntimeError as error:
-            raise InputError(
-                "WEIGHTS_MISMATCH",
-                f"These are not the weights of the bundled model: {error}.",
-                "Install the extension again.",
-            ) from error
-        return model.eval().requires_grad_(False)
+        return with_weights(cls(config), tensors, "the bundled model")
 
     @classmethod
     def from_file(cls, path: Path) -> ObjectLRM:
         """The network from a safetensors file whose metadata hold its configuration (`config`, JSON)."""
-        with safe_open(path, "pt") as file:
-            config = ObjectLRMConfig.from_json(file.metadata()["config"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return cls.from_tensors(tensors, config)
+        config, tensors = read_own(path)
+        return cls.from_tensors(tensors, ObjectLRMConfig.from_json(config))
 
 
 LEAST_NEARNESS = 0.05

@@ -8,7 +8,6 @@ from maquette.core.fields.sparse_grid import Cells, SparseGrid, ViewColour
 from maquette.core.fit.batch import Rays
 from maquette.core.fit.supply import USES, BatchSupply
 
-
 COUNT = 40_000
 
 
