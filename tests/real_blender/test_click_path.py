@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_blender.window import Window
+from tests.real_blender.window import ACCEPT, Window
 
 pytestmark = [pytest.mark.real_blender, pytest.mark.timeout(1800)]
 
 # Pixels below the sidebar's upper edge with an empty list: the field while there is no engine.
 WHEEL_FOLDER = 272
 # In the file browser's window, pixels of the screen.
-FIRST_FILE, ACCEPT = (415, 145), (1135, 614)
+FIRST_FILE = (311, 491)
 
 
 def files_of_engine(root):
@@ -101,14 +101,15 @@ def image_to_mesh(window, root, choose_all):
     clicks, started = window.clicks, time.monotonic()
     window.click(*place)
     time.sleep(2)
-    window.mouse(FIRST_FILE[0] + 5, FIRST_FILE[1] + 5)  # a still mouse draws nothing
+    first = window.in_second(*FIRST_FILE)
+    window.mouse(first[0] + 5, first[1] + 5)  # a still mouse draws nothing
     time.sleep(2)
     window.shot("1 choosing")
     if choose_all:
         window.key("a")
     else:
-        window.click(*FIRST_FILE)
-    window.click(*ACCEPT)
+        window.click(*first)
+    window.click(*window.in_second(*ACCEPT))
     state = window.wait(lambda s: s["jobs"], seconds=15)
     asked = time.monotonic()
     time.sleep(20)

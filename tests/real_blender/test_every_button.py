@@ -17,12 +17,10 @@ from maquette.core.results import camera_as_json
 from maquette.core.types import Camera
 
 from tests.blender.ball import look_at, write_take
-from tests.real_blender.window import Window
+from tests.real_blender.window import ACCEPT, Window
 
 pytestmark = [pytest.mark.real_blender, pytest.mark.timeout(2400)]
 
-ACCEPT = (1135, 614)
-"""The button of a file browser's window, pixels of the screen."""
 CHOOSE = """
 space = bpy.context.window_manager.windows[-1].screen.areas[0].spaces.active
 assert space.type == 'FILE_BROWSER', space.type
@@ -61,7 +59,7 @@ def choose(window, folder, everything=False):
     time.sleep(2.0)
     if everything:
         window.key("a")
-    window.click(*ACCEPT)
+    window.click(*window.in_second(*ACCEPT))
     time.sleep(1.5)
 
 

@@ -24,6 +24,8 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 DISPLAY = ":77"
 HEIGHT = 1000  # of the window, pixels
+ACCEPT = (1031, 22)
+"""The button of a file browser, in its window (`Window.in_second`)."""
 PATIENCE = float(os.environ.get("MAQUETTE_TEST_PATIENCE", "1"))
 """Times every wait, for a machine that is busy with other work; what is measured is not changed by it."""
 
@@ -253,6 +255,11 @@ class Window:
         self.key("ctrl+shift+z" if redo else "ctrl+z")
         time.sleep(1.0)
         return self.state()
+
+    def in_second(self, right: int, up: int) -> tuple[int, int]:
+        """Pixels of the screen of a place in Blender's newest window, from its lower left corner: versions open it at different places."""
+        left, bottom = self.value("(lambda w: (w.x, w.y))(bpy.context.window_manager.windows[-1])")
+        return left + right, HEIGHT - bottom - up
 
     def close_second(self) -> None:
         """Of Blender's windows the newest: an editor that was opened."""
