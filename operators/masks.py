@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,15 +163,32 @@ def _fill(image: Any, pixels: NDArray[np.float32]) -> None:
 
 
 def show_for_painting(context: bpy.types.Context, image: bpy.types.Image) -> None:
-    """In an Image Editor that is open, else in a new window, ready to paint."""
+    """In an Image Editor that is open, else in a new window, ready to paint.
+
+    The window opens after the operator's end: where areas change while a button's click is still handled, Blender 4.3 crashes.
+    """
     if bpy.app.background:
         return
-    area: Any = next((area for area in context.screen.areas if area.type == "IMAGE_EDITOR"), None)
+    area = next((area for area in context.screen.areas if area.type == "IMAGE_EDITOR"), None)
     if area is None:
+        bpy.app.timers.register(partial(_open_window, context.window, image.name), first_interval=0.0)
+    else:
+        _paint_in(area, image)
+
+
+def _open_window(window: bpy.types.Window, name: str) -> None:
+    image = bpy.data.images.get(name)
+    if image is None:  # undone meanwhile
+        return
+    with bpy.context.temp_override(window=window):
         bpy.ops.wm.window_new()
-        area = context.window_manager.windows[-1].screen.areas[0]
-        area.type = "IMAGE_EDITOR"
-    space = area.spaces.active
+    area: Any = bpy.context.window_manager.windows[-1].screen.areas[0]
+    area.type = "IMAGE_EDITOR"
+    _paint_in(area, image)
+
+
+def _paint_in(area: bpy.types.Area, image: bpy.types.Image) -> None:
+    space: Any = area.spaces.active
     space.image = image
     space.display_channels = "COLOR_ALPHA"
     space.ui_mode = "PAINT"

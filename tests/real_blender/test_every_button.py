@@ -102,7 +102,7 @@ def test_photos(window):
     assert "photo 1 Root" in window.undo(redo=True)["objects"]
     window.order("bpy.context.scene.maquette.active_photo = 1")
     window.picture("1 photos")
-    window.press("images", "edit_mask")
+    window.press("images", "edit_mask", 0, lambda s: windows(window) == 2)
     time.sleep(3)
     assert window.value("[i.name for i in bpy.data.images if i.name.startswith('Mask')]") == ["Mask photo 2"]
     assert windows(window) == 2
