@@ -177,7 +177,7 @@ def show_for_painting(context: bpy.types.Context, image: bpy.types.Image) -> Non
 
 
 def _open_window(window: bpy.types.Window, name: str) -> None:
-    image = bpy.data.images.get(name)
+    image: Any = bpy.data.images.get(name)
     if image is None:  # undone meanwhile
         return
     with bpy.context.temp_override(window=window):
