@@ -22,7 +22,7 @@ from .reports import refuse
 if TYPE_CHECKING:
     from .reports import Outcome
 
-UNPAINTED = 76 / 255
+UNPAINTED = 128 / 255
 """Alpha where nothing is painted: the picture has to be seen to be painted over; exact in eight bits. Our choice."""
 PICTURE = "picture.png"
 """In the folder of a head's result: the picture over which its regions are painted."""
