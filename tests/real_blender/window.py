@@ -270,9 +270,10 @@ class Window:
 
     def picture(self, name: str) -> Path:
         """The same once all is drawn, with no button in the colour of alerts and the pointer out of the way."""
-        self.mouse(600, 700)
         self.order("mark()")
-        time.sleep(2)
+        for step in (0, 20):  # a still mouse draws nothing
+            self.mouse(600 + step, 700)
+            time.sleep(1)
         return self.shot(name)
 
     def shot(self, name: str) -> Path:
