@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.errors import InputError, MaquetteError
 from ..core.head_settings import BlendSettings
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 UNPAINTED = 128 / 255
 """Alpha where nothing is painted: the picture has to be seen to be painted over; exact in eight bits. Our choice."""
+REGION = "maquette_region"
+"""Property of the pictures that were opened for painting a region."""
 PICTURE = "picture.png"
 """In the folder of a head's result: the picture over which its regions are painted."""
 
@@ -147,38 +148,27 @@ def _region_image(path: Path, name: str) -> Any:
     except RuntimeError as error:
         raise InputError("PHOTO_GONE", f"{path} cannot be read.", "Choose the original anew.") from error
     try:
-        pixels = _pixels(source)
-        width, height = source.size
+        pixels = inputs.pixels_of(source)
     finally:
         bpy.data.images.remove(source)
-    pixels[3::4] = UNPAINTED
+    height, width = pixels.shape[:2]
+    pixels[..., 3] = UNPAINTED
     image: Any = bpy.data.images.new(f"Region {name}", width, height, alpha=True)
-    image.pixels.foreach_set(pixels)
+    image[REGION] = True
+    image.pixels.foreach_set(pixels.ravel())
     image.update()
     image.pack()
     return image
 
 
 def _mask_file(image: Any) -> Path:
-    """What was painted, as alpha from 0; a picture whose alpha is 1 everywhere counts by its brightness and stays as it is."""
+    """What was painted, its alpha counted from `UNPAINTED` on; a picture of the artist's own as it is."""
     path = new_job_folder() / "region.png"
-    pixels = _pixels(image)
-    pixels[3::4] = np.clip((pixels[3::4] - UNPAINTED) / (1 - UNPAINTED), 0, 1)
-    painted: Any = bpy.data.images.new("Maquette Region", *image.size, alpha=True)
-    try:
-        painted.colorspace_settings.name = image.colorspace_settings.name
-        painted.pixels.foreach_set(pixels)
-        inputs.save_pixels(painted, path)
-    finally:
-        bpy.data.images.remove(painted)
+    pixels = inputs.pixels_of(image)
+    if REGION in image:
+        pixels[..., 3] = np.clip((pixels[..., 3] - UNPAINTED) / (1 - UNPAINTED), 0, 1)
+    inputs.save_pixels(image, path, pixels)
     return path
-
-
-def _pixels(image: Any) -> NDArray[np.float32]:
-    """(4 W H,) RGBA."""
-    pixels = np.empty(image.size[0] * image.size[1] * 4, np.float32)
-    image.pixels.foreach_get(pixels)
-    return pixels
 
 
 CLASSES = (MAQUETTE_OT_blend_heads, MAQUETTE_OT_paint_region)

@@ -9,6 +9,7 @@ from typing import Any
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.jobs.request import new_job_folder
@@ -111,16 +112,26 @@ def _file_of_image(image: bpy.types.Image, folder: Path) -> Path:
     return path
 
 
-def save_pixels(image: Any, path: Path) -> None:
-    """Write an image as PNG and leave it as it is (`Image.save` would change its source and path)."""
+def pixels_of(image: Any) -> NDArray[np.float32]:
+    """(H, W, 4) float32, row 0 at the bottom."""
     width, height = image.size
-    pixels = np.empty(width * height * 4, np.float32)
-    image.pixels.foreach_get(pixels)
-    copy: Any = bpy.data.images.new("Maquette Copy", width, height, alpha=True, float_buffer=image.is_float)
+    values = np.empty(width * height * 4, np.float32)
+    image.pixels.foreach_get(values)
+    return values.reshape(height, width, 4)
+
+
+def save_pixels(image: Any, path: Path, pixels: NDArray[np.float32] | None = None) -> None:
+    """Write an image as PNG and leave it as it is (`Image.save` would change its source and path).
+
+    Args:
+        pixels: (H, W, 4) in place of its own.
+    """
+    pixels = pixels_of(image) if pixels is None else pixels
+    copy: Any = bpy.data.images.new("Maquette Copy", *image.size, alpha=True, float_buffer=image.is_float)
     try:
         copy.colorspace_settings.name = image.colorspace_settings.name
         copy.alpha_mode = "STRAIGHT"
-        copy.pixels.foreach_set(pixels)
+        copy.pixels.foreach_set(pixels.ravel())
         copy.file_format = "PNG"
         copy.filepath_raw = str(path)
         copy.save()

@@ -98,7 +98,7 @@ def save_painted_masks(options: Any) -> None:
         ) from error
     for image in painted:
         photo, view = read_lens(image[LENS])
-        mask = to_photo(_pixels(image)[::-1, :, 3], view, at_most(photo, max(image.size)))[::-1]
+        mask = to_photo(inputs.pixels_of(image)[::-1, :, 3], view, at_most(photo, max(image.size)))[::-1]
         pixels = np.repeat(mask[..., None], 4, 2)
         pixels[..., 3] = 1.0
         copy: Any = bpy.data.images.new("Maquette Mask", *mask.shape[::-1])
@@ -130,7 +130,7 @@ def _new_image(camera: Any, masks: Path) -> Any:
     if not backgrounds or backgrounds[0].image is None or not backgrounds[0].image.size[0]:
         raise InputError("PHOTO_GONE", f"{camera.name} has no photo any more.", "Import the result again.")
     photo = backgrounds[0].image
-    pixels = _pixels(photo)
+    pixels = inputs.pixels_of(photo)
     pixels[..., 3] = 1.0
     path = masks / f"{_stem(camera)}.png"
     if path.is_file():
@@ -138,7 +138,7 @@ def _new_image(camera: Any, masks: Path) -> Any:
         try:
             mask.colorspace_settings.name = "Non-Color"
             source, view = read_lens(camera_info(camera).lens)
-            over_photo = _pixels(mask)[::-1, :, 0]
+            over_photo = inputs.pixels_of(mask)[::-1, :, 0]
             pixels[..., 3] = to_view(over_photo, source, view.resized(*photo.size))[::-1]
         finally:
             bpy.data.images.remove(mask)
@@ -147,14 +147,6 @@ def _new_image(camera: Any, masks: Path) -> Any:
     _fill(image, pixels)
     image.pack()
     return image
-
-
-def _pixels(image: Any) -> NDArray[np.float32]:
-    """(H, W, 4) float32, row 0 at the bottom."""
-    width, height = image.size
-    values = np.empty(width * height * 4, np.float32)
-    image.pixels.foreach_get(values)
-    return values.reshape(height, width, 4)
 
 
 def _fill(image: Any, pixels: NDArray[np.float32]) -> None:

@@ -44,9 +44,9 @@ log = logging.getLogger(__name__)
 WORK_SIDE = {"draft": 400, "normal": 640, "high": 1024}
 """Long side of the working pictures, pixels."""
 FIT_POINTS = {"draft": 0.5e8, "normal": 3.0e8, "high": 2.5e9}
-"""Samples spent on the field; a processor core does three to five million a second."""
+"""Samples spent on the field; two processor cores do two to five million a second."""
 FIELD_SECONDS = {"draft": (11.0, 6.0), "normal": (57.0, 16.0), "high": (450.0, 50.0)}
-"""What fit and fusion take on two processor cores: the shares of the plan."""
+"""What fit and fusion take on two processor cores beside the other stages: shares of the plan, not of a clock."""
 MASKS_PER_MISS = 20
 """Of so many masks that were found, one may err at a place, our choice."""
 POSES_VERSION, FIELD_VERSION = 2, 7

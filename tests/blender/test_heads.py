@@ -189,6 +189,13 @@ def test_a_region_is_painted(engine, heads, tmp_path):
     mask = bpy.data.images.load(str(path))
     mask.pixels.foreach_get(pixels)
     assert pixels[3::4].sum() == pytest.approx(16)
+    own = bpy.data.images.new("Own", 8, 8, alpha=True)
+    own.pixels.foreach_set(np.tile(np.float32([1, 1, 1, 51 / 255]), 64))
+    heads.mask = own
+    assert bpy.ops.maquette.blend_heads() == {"FINISHED"}
+    mask = bpy.data.images.load(asked(bpy.context.view_layer.objects.active)["mask"])
+    mask.pixels.foreach_get(pixels)
+    assert pixels[3::4] == pytest.approx(51 / 255, abs=0.01)  # a picture of the artist's own stays as it is
     Path(heads.original.maquette.folder, "picture.png").unlink()
     with pytest.raises(RuntimeError, match="cannot be read"):
         bpy.ops.maquette.paint_region()
