@@ -3,7 +3,7 @@
 
 Random heads (seeds 0, 1 ...; no truncation). Closed: a watertight mesh of 128 cubed, as a head's job makes it; single: in one
 piece. Parts: what the face parser finds in the head's pictures from three sides over grey (hair is asked for where the code has a
-hairstyle), and for comparison in the drawn head's. Views: the
+hairstyle), for comparison in the drawn head's, and, of heads that hide some, in those of the same code without hair. Views: the
 picture from 10 degrees left, warped by its depth into the one from 10 degrees right, PSNR where both see the same point. Different:
 depth and colour apart on the pixels that two heads share from in front, mean over all pairs, beside the drawn heads of the same codes.
 `sheet.png` shows the heads from in front, and the drawn ones below each.
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from maquette.core.models.eg3d.rays import camera_rays
-from maquette.core.models.heads.codes import groups
+from maquette.core.models.heads.codes import SCALE, groups, settle
 from maquette.core.models.heads.faces import WEIGHTS as PARSER
 from maquette.core.models.heads.faces import Face, face_parts
 from maquette.core.models.heads.generator import HeadGenerator, load_generator
@@ -168,9 +168,14 @@ def one_head(job: tuple[int, Path | None]) -> dict[str, Any]:
     drawn = {yaw: truth(View(yaw, 5, ZOOM), generator.config.picture) for yaw in SIDES}
     depth, rgb, alpha = truth(View(0, 0), SIDE)
     own_depth, own_colour, picture = front(generator, ws, planes, SIDE)
+    missing = missing_parts(reader, generated(generator, ws, planes), bald)
+    shaved = code.clone()
+    shaved[:, hair.stop - 1] = 2 * SCALE
+    bare = generator.ws(settle(shaved))
     return {
         "seed": seed, "closed": bool(report["watertight"]), "single": report["parts"] == 1,
-        "missing": missing_parts(reader, generated(generator, ws, planes), bald),
+        "missing": missing,
+        "missing_shaved": missing and missing_parts(reader, generated(generator, bare, generator.planes(bare)), True),
         "missing_drawn": missing_parts(reader, {y: on_grey(c * a, a) for y, (_, c, a) in drawn.items()}, bald),
         "views": consistency(generator, ws, planes),
         "made": (own_depth, own_colour), "drawn": (depth, np.where(alpha > 0.5, rgb, np.nan)),
@@ -201,6 +206,7 @@ def main() -> None:
     numbers = {
         "heads": options.heads, "closed": sum(row["closed"] for row in rows), "single": sum(row["single"] for row in rows),
         "all_parts": sum(not row["missing"] for row in rows),
+        "all_parts_without_hair": sum(not row["missing_shaved"] for row in rows),
         "all_parts_drawn": sum(not row["missing_drawn"] for row in rows),
         "views_mean_db": round(float(views.mean()), 2), "views_least_db": round(float(views.min()), 2),
         "views_24_db": int((views >= 24).sum()),
@@ -211,7 +217,8 @@ def main() -> None:
     for row in rows:
         if row["missing"] or row["missing_drawn"] or not (row["closed"] and row["single"]):
             print(
-                f"head {row['seed']}: no {', '.join(row['missing']) or '-'} (drawn: no {', '.join(row['missing_drawn']) or '-'}), "
+                f"head {row['seed']}: no {', '.join(row['missing']) or '-'} (drawn: no {', '.join(row['missing_drawn']) or '-'}; "
+                f"without hair: no {', '.join(row['missing_shaved']) or '-'}), "
                 f"closed {row['closed']}, single {row['single']}"
             )
     across = 16

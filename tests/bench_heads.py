@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from maquette.core.cameras.rotations import angle_deg
-from maquette.core.models.heads.faces import WEIGHTS, face_parts, find_faces
+from maquette.core.models.heads.faces import POSE_WEIGHTS, WEIGHTS, face_parts, find_faces, read_closely
 from maquette.core.models.heads.parser import HeadParser
+from maquette.core.models.heads.pose_reader import PoseReader
 from PIL import Image, ImageDraw, ImageOps
 
 from tests.bench_blending import HELD_OUT, held_out
@@ -92,25 +93,28 @@ def spread(heads: int, side: int = 64) -> None:
         )
 
 
-def finder_rows(network: HeadParser, heads: int) -> None:
-    """Errors of the cameras of photos, before anything is fitted."""
-    wrong = []
+def finder_rows(network: HeadParser, reader: PoseReader, heads: int, seed: int) -> None:
+    """Errors of the cameras of photos, before anything is fitted: the finder's, and the pose encoder's."""
+    wrong: dict[str, list[float]] = {"finder": [], "pose encoder": []}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(heads):
-            shown = held_out(number, HELD_OUT, Path(folder))
+            shown = held_out(number, seed, Path(folder))
             path, camera = shown.path, shown.camera
             with Image.open(path) as file:
-                faces = find_faces(network, np.asarray(file.convert("RGB")))
+                rgb = np.asarray(file.convert("RGB"))
+            faces = find_faces(network, rgb)
             if len(faces) != 1:
                 print(f"{path.name}: {len(faces)} faces (yaw {shown.yaw:.0f})")
-            if faces:
-                solved = faces[0].camera(path.name, camera.width, camera.height)
-                wrong.append(angle_deg(solved.cam_to_world[:3, :3].T @ camera.cam_to_world[:3, :3]))
-    found = np.array(wrong, np.float64)
-    print(
-        f"{len(found)} of {heads} found, cameras off by {found.mean():.1f} degrees mean, {np.median(found):.1f} median, "
-        f"{found.max():.1f} at most, {(found <= 3).sum()} within 3"
-    )
+            for face in faces[:1]:
+                for name, one in (("finder", face), ("pose encoder", read_closely(reader, rgb, face))):
+                    solved = one.camera(path.name, camera.width, camera.height).cam_to_world[:3, :3]
+                    wrong[name].append(angle_deg(solved.T @ camera.cam_to_world[:3, :3]))
+    for name, angles in wrong.items():
+        found = np.array(angles, np.float64)
+        print(
+            f"{name}: {len(found)} of {heads} found, cameras off by {found.mean():.1f} degrees mean, {np.median(found):.1f} median, "
+            f"{found.max():.1f} at most, {(found <= 3).sum()} within 3"
+        )
 
 
 def face_sheet(network: HeadParser, photos: list[Path], out: Path, height: int = 240) -> None:
@@ -146,13 +150,18 @@ def main() -> None:
     arguments.add_argument("folder", type=Path, nargs="?")
     arguments.add_argument("--heads", type=int, default=32, help="of either pack")
     arguments.add_argument("--weights", type=Path, default=WEIGHTS)
+    arguments.add_argument("--pose", type=Path, default=POSE_WEIGHTS)
+    arguments.add_argument(
+        "--seed", type=int, default=HELD_OUT, help="of finder's heads; others are for development"
+    )
     arguments.add_argument("--out", type=Path, default=Path("build/faces.png"))
     options = arguments.parse_args()
     torch.set_num_threads(1)
     if options.row == "spread":
         spread(options.heads)
     elif options.row == "finder":
-        finder_rows(HeadParser.from_file(options.weights), options.heads)
+        reader = PoseReader.from_file(options.pose)
+        finder_rows(HeadParser.from_file(options.weights), reader, options.heads, options.seed)
     elif options.row == "parser":
         parser_rows(HeadParser.from_file(options.weights), options.heads)
     else:

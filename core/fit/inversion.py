@@ -29,8 +29,8 @@ Show = Callable[[Tensor], None]
 """Is given the picture so far, (1, 3, P, P), -1..1."""
 REACH = 30 / (14 * 512) ** 0.5
 """How far, for each number of a latent, the regulariser's latents lie from the pivot: 30 for the published block of rows."""
-FINDER, FORWARD = 0.09, [2, 6, 10]
-"""Radians: about the face reader's error on pictures made hard (docs/models/heads.md). Numbers of a label that say where the camera looks."""
+BELIEVED, FORWARD = 0.04, [2, 6, 10]
+"""Radians: about the pose encoder's error on pictures made hard (docs/models/heads.md). Numbers of a label that say where the camera looks."""
 FEWER = 0.6
 """Share of the samples along rays in coarse steps; our choice."""
 
@@ -60,7 +60,7 @@ class InversionSettings:
     kept: float = 0.002
     """Pull of the rows towards their mean and of that towards its start, mean square."""
     camera_kept: float = 0.01
-    """Pull of the camera towards where the portrait believes it, in squares of `FINDER`: a generator that cannot draw the head
+    """Pull of the camera towards where the portrait believes it, in squares of `BELIEVED`: a generator that cannot draw the head
     would else turn it away."""
     tries: int = 12
     """Steps given to each of several starting cameras before the best is kept."""
@@ -181,7 +181,7 @@ class _Search:
             self.loss = float(loss.detach())
             self.picture = (rendered.image if picture is None else picture).detach()
             held = (self.shared - self.start).square().mean() + 4 * self.own.square().mean()
-            wandered = (self.now()[:, FORWARD] - self.portrait.label[:, FORWARD]).square().sum() / FINDER**2
+            wandered = (self.now()[:, FORWARD] - self.portrait.label[:, FORWARD]).square().sum() / BELIEVED**2
             self.optimiser.zero_grad()
             (loss + self.settings.kept * held + self.settings.camera_kept * wandered).backward()
         self.optimiser.step()

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..fit.head_camera import NUMBERS, moved_label
 from ..fit.inversion import InversionSettings, Perceptual, Portrait, Show
 from ..fit.picture_distance import pyramid_distance
 from ..jobs import warm
@@ -31,8 +30,6 @@ SLOW_PARAMETERS = 10_000_000
 """From so many on a generator takes minutes on a processor: said to the artist."""
 TOLD = 0.8
 """How far the latent that the face reader tells is gone towards, from the mean."""
-TURNED = (-0.12, 0.12)
-"""Radians of yaw to either side at which the search also begins where no encoder says the camera."""
 
 
 def effort(quality: str, steps: int) -> InversionSettings:
@@ -44,12 +41,12 @@ def effort(quality: str, steps: int) -> InversionSettings:
 def starting_points(opened: OpenModel, portrait: Portrait, crop: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Latents and labels to begin at.
 
-    Ours: the latent that the face reader tells, from the face finder's camera and to both sides of it, and the mean head. A
-    public generator: the mean head likewise; where its pose encoder is installed, that says the second camera instead.
+    The mean head from the camera that our pose encoder says. Ours: first the latent that the face reader tells. A public generator
+    whose own pose encoder is installed: that says a second camera.
 
     Args:
         opened: the generator.
-        portrait: with the face finder's camera.
+        portrait: with the pose encoder's camera.
         crop: (1, 3, P, P) -1..1 with its background, in the published crop's framing.
     """
     device = opened.device
@@ -66,12 +63,7 @@ def starting_points(opened: OpenModel, portrait: Portrait, crop: Tensor) -> list
         side = public.config.side
         with torch.no_grad():
             told = public(F.interpolate(crop, size=(side, side), mode="bilinear", antialias=True)).label
-        return [*starts, (first, told.to(device))]
-    pivot = opened.network.config.rendering.avg_camera_pivot
-    for turn in TURNED:
-        numbers = torch.zeros(NUMBERS, device=device)
-        numbers[1] = turn
-        starts.append((first, moved_label(label, numbers, pivot)))
+        starts.append((first, told.to(device)))
     return starts
 
 

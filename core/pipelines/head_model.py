@@ -19,9 +19,11 @@ from ..jobs import warm
 from ..models.eg3d.cameras import frontal_label
 from ..models.eg3d.generator import BORDER, LEVEL, Eg3d
 from ..models.eg3d.head_field import HeadField
+from ..models.heads.faces import POSE_WEIGHTS
 from ..models.heads.faces import WEIGHTS as PARSER_WEIGHTS
 from ..models.heads.generator import WEIGHTS, HeadGenerator, load_generator
 from ..models.heads.parser import HeadParser
+from ..models.heads.pose_reader import PoseReader
 from ..weights.networks import load_network
 from ..weights.store import find_installed, identify, installed_models
 from .field_to_result import precision
@@ -184,6 +186,11 @@ def is_ours(path: Path) -> bool:
 def head_parser() -> HeadParser:
     """The bundled reader of faces; it stays loaded."""
     return warm.loaded(("head parser", str(PARSER_WEIGHTS)), lambda: HeadParser.from_file(PARSER_WEIGHTS))
+
+
+def pose_reader() -> PoseReader:
+    """The bundled pose encoder; it stays loaded."""
+    return warm.loaded(("head pose", str(POSE_WEIGHTS)), lambda: PoseReader.from_file(POSE_WEIGHTS))
 
 
 def fingerprint(network: Eg3d) -> str:

@@ -18,10 +18,10 @@ from ..fit.inversion import Portrait
 from ..images.cut_out import grab_cut
 from ..images.load import open_photos, read_pixels
 from ..models.eg3d.cameras import label_of
-from ..models.heads.faces import Face, aligned_crop, face_parts, orbit_pose, portrait_face
+from ..models.heads.faces import Face, aligned_crop, face_parts, orbit_pose, portrait_face, read_closely
 from ..models.heads.parser import PARTS
 from ..types import Camera, Photo
-from .head_model import OpenModel, head_parser
+from .head_model import OpenModel, head_parser, pose_reader
 
 WORK_SIDE = 1024
 """Long side at which the face is looked for, pixels."""
@@ -79,7 +79,8 @@ def found_portrait(photo: Photo, opened: OpenModel, mask: str = "") -> FoundPort
     rgb, alpha = read_pixels(photo, WORK_SIDE)
     parser = head_parser()
     shown = rgb if alpha is None else rgb * alpha[..., None] + 0.5 * (1 - alpha[..., None])
-    face = checked_face(portrait_face(parser, _bytes(shown)), photo, rgb.shape[1])
+    face = read_closely(pose_reader(), _bytes(shown), portrait_face(parser, _bytes(shown)))
+    checked_face(face, photo, rgb.shape[1])
     parts = face_parts(parser, _bytes(shown), face)
     cover = given_mask(Path(mask), photo, rgb.shape[1::-1]) if mask else alpha
     if cover is None:

@@ -13,6 +13,8 @@ from maquette.core.models.eg3d.cameras import FOCAL, STANDARD_LANDMARKS, camera_
 from maquette.core.models.heads.codes import STYLES, WIDTH, codes, groups, settle
 from maquette.core.models.heads.encoder import portrait_code
 from maquette.core.models.heads.faces import (
+    FILLS,
+    POSE_WEIGHTS,
     WEIGHTS,
     Face,
     aligned_crop,
@@ -21,12 +23,15 @@ from maquette.core.models.heads.faces import (
     face_parts,
     find_faces,
     portrait_face,
+    read_closely,
 )
 from maquette.core.models.heads.parser import PARTS, SIDE, HeadParser, ParserConfig
+from maquette.core.models.heads.pose_reader import NUMBERS, PoseConfig, PoseReader
 from maquette.core.types import Camera
 from PIL import Image
 
 from tests.bench_blending import held_out
+from training.heads import train_pose
 from training.heads.dataset import Records, made
 from training.heads.drawing import Layer, Light, draw
 from training.heads.generate import write_shard
@@ -285,6 +290,74 @@ def test_windows_cover_a_photo_and_faces_are_told_apart() -> None:
         assert len({round(w.side) for w in inside}) >= 3
     one, two = Face(100, 100, 80, 0, 0, 0, 0.9), Face(110, 95, 90, 0, 0, 0, 0.8)
     assert distinct([one, two, Face(300, 100, 80, 0, 0, 0, 0.7)]) == [one, Face(300, 100, 80, 0, 0, 0, 0.7)]
+
+
+def test_the_pose_encoder_learns_goes_on_and_exports(tmp_path: Path) -> None:
+    for kind in ("train", "validation"):
+        np.save(tmp_path / f"{kind}-0000.npy", marked())
+    run = train_pose.Run(1e-3, 3)
+    train_pose.train(run, tmp_path, tmp_path, batch=8)
+    line = json.loads((tmp_path / "log.jsonl").read_text())
+    assert line["step"] == 3 and line["pictures"] == 8
+    other = train_pose.Run(1e-3, 6)
+    other.load(tmp_path / "checkpoint.pt")
+    assert other.step == 3
+    torch.testing.assert_close(other.average.state_dict(), run.average.state_dict())
+    train_pose.write(run.average.module.eval(), tmp_path / "pose.safetensors", {})
+    kept = PoseReader.from_file(tmp_path / "pose.safetensors")
+    image = torch.rand(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        torch.testing.assert_close(kept(image), run.average.module(image), atol=5e-3, rtol=0)
+    with pytest.raises(InputError, match="not the weights"):
+        PoseReader.from_tensors(kept.state_dict(), PoseConfig(hidden=8))
+    begun = train_pose.Run(1e-3, 6)
+    begun.start(WEIGHTS)
+    parser, own = HeadParser.from_file(WEIGHTS).state_dict(), begun.model.state_dict()
+    torch.testing.assert_close(own["stem.2.0.0.weight"], parser["stem.2.0.0.weight"])
+
+
+def test_windows_found_are_nearly_upright_and_in_the_middle(tmp_path: Path) -> None:
+    np.save(tmp_path / "train-0000.npy", marked())
+    records = Records(tmp_path, "train")
+    batch = made(*records.rows(np.arange(8).repeat(20)), torch.Generator().manual_seed(1), found=True)
+    _, x, y, size, roll, yaw, _ = batch.view.unbind(1)
+    assert batch.view[:, 0].all() and x.abs().max() < 0.15 and y.abs().max() < 0.15
+    assert size.exp().min() >= 0.74 and size.exp().max() <= 0.98 and roll.abs().max() * 30 < 25
+    assert set((yaw * 30).round().int().tolist()) == {-20, 20}  # half of them are mirror images
+
+
+def test_a_found_face_is_read_in_several_windows_and_their_mirror_images() -> None:
+    """A reader that says the same of every window: what mirroring turns round cancels, the rest is measured in each window."""
+
+    class Steady(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([0.3, 0.0, np.log(0.9), 0.2, 0.4, -0.5]).expand(len(image), NUMBERS)
+
+    face = Face(50.0, 40.0, 30.0, 10.0, 1.0, 2.0, 0.9, 3.0)
+    seen = read_closely(Steady(), np.zeros((90, 100, 3), np.uint8), face)  # type: ignore[arg-type]
+    assert (seen.x, seen.y, seen.roll) == pytest.approx((50, 40, 10))
+    assert seen.side == pytest.approx(0.9 * 30 / FILLS[1]) and (seen.yaw, seen.elevation) == pytest.approx(
+        (0, -15)
+    )
+    assert (seen.score, seen.doubt) == (0.9, 3.0)
+
+
+@needs_packs
+@pytest.mark.skipif(not POSE_WEIGHTS.exists(), reason="needs the bundled weights")
+def test_the_pose_encoder_sees_better_than_the_finder(tmp_path: Path) -> None:
+    parser, reader = HeadParser.from_file(WEIGHTS), PoseReader.from_file(POSE_WEIGHTS)
+    wrong = []
+    for number in range(6):
+        shown = held_out(number, 77, tmp_path)
+        rgb = np.asarray(Image.open(shown.path).convert("RGB"))
+        face = portrait_face(parser, rgb)
+        true = shown.camera.cam_to_world[:3, :3]
+        cameras = [
+            f.camera("p", 400, 400).cam_to_world[:3, :3] for f in (face, read_closely(reader, rgb, face))
+        ]
+        wrong.append([angle_deg(solved.T @ true) for solved in cameras])
+    finder, closely = np.array(wrong).T
+    assert closely.mean() < finder.mean() and closely.max() < 5
 
 
 @needs_packs

@@ -82,9 +82,22 @@ class Records:
 
 
 def made(
-    pictures: Tensor, cameras: Tensor, codes: Tensor, generator: torch.Generator, easy: bool = False
+    pictures: Tensor,
+    cameras: Tensor,
+    codes: Tensor,
+    generator: torch.Generator,
+    easy: bool = False,
+    found: bool = False,
 ) -> Batch:
-    """A batch from packed pictures; `easy`: EG3D's crops over backgrounds, not turned, shifted or spoiled."""
+    """A batch from packed pictures.
+
+    Args:
+        pictures, cameras, codes: rows of `Records`.
+        generator: of everything random.
+        easy: EG3D's crops over backgrounds, not turned, shifted or spoiled.
+        found: portraits, in windows that a finder has laid around them already: nearly upright, in the middle, as large as
+            `faces.FILLS` say.
+    """
     count = len(pictures)
     uniform = lambda low, high, *shape: low + (high - low) * torch.rand((count, *shape), generator=generator)  # noqa: E731
     normal = lambda *shape: torch.randn((count, *shape), generator=generator)  # noqa: E731
@@ -97,6 +110,9 @@ def made(
             torch.zeros(count, 2),
             torch.zeros(count) > 0,
         )
+    elif found:
+        size, roll, shift = uniform(0.74, 0.98), normal() * 5, normal(2) * 0.03
+        mirror = uniform(0, 1) < 0.5
     else:
         size = torch.where(portrait, uniform(0.72, 1.15), zoom * uniform(0.95, 2.0))
         roll = (normal() * 10).clamp(-35, 35)
@@ -119,7 +135,7 @@ def made(
     rgba = pictures[:, :4].float() / 255
     solid = F.grid_sample(torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], 1), grid, align_corners=False)
     parts = F.grid_sample(pictures[:, 4:].float(), grid, mode="nearest", align_corners=False)[:, 0].long()
-    empty = (uniform(0, 1) < EMPTY) & torch.tensor(not easy)
+    empty = (uniform(0, 1) < EMPTY) & torch.tensor(not (easy or found))
     solid[empty], parts[empty] = 0, 0
     colour = (
         (uniform(0.75, 1.25, 1, 1, 1) * uniform(0.92, 1.08, 3, 1, 1))

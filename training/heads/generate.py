@@ -31,12 +31,16 @@ def main() -> None:
     arguments.add_argument("--heads", type=int, default=1024, help="of either pack")
     arguments.add_argument("--validation", type=int, default=64, help="of either pack")
     arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--sources", nargs="+", default=["coded", "makehuman", "ict"], help="which heads")
     options = arguments.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     coded = CodedHeads(options.packs)
-    sources: dict[str, Source] = {"_coded": CodedSource(coded), "": coded.wardrobe, "_ict": coded.ict}
+    all_sources: dict[str, tuple[str, Source]] = {
+        "coded": ("_coded", CodedSource(coded)), "makehuman": ("", coded.wardrobe), "ict": ("_ict", coded.ict)
+    }  # fmt: skip
+    sources = dict(all_sources[name] for name in options.sources)
     for kind, count in (("validation", options.validation), ("train", options.heads)):
         for first in range(0, count, SHARD):
             for name, source in sources.items():

@@ -4,11 +4,13 @@
 The network sees one square window at a time. Windows of several sizes cover the photo; those that claim a face are looked at
 again around the place that they name, turned upright, until the place is steady (our choice: a cascade without anchors). Some
 walk off to a steady place beside the face; there the network reads a window and its mirror image differently, which tells them.
+A second network, the pose encoder, then says more exactly where the camera of a found face is.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from ...errors import InputError
 from ...types import Camera
 from ..eg3d.cameras import FOCAL, RADIUS, intrinsics, label_of, look_at
 from .parser import ANGLE, PARTS, SIDE, HeadParser
+from .pose_reader import PoseReader
 
 PIVOT = (0.0, 0.0, 0.2)
 """What the cameras of our heads look at, EG3D's frame."""
@@ -32,15 +35,18 @@ STARTS = 24
 DOUBTFUL = 10.0
 """Degrees of doubt from which it is no face where a surer one is found. Of rendered heads, cameras within 6 degrees had a doubt of 4 at most."""
 FILLS, TURNS = (0.78, 0.85, 0.93), (-6.0, 0.0, 6.0)
-"""Of the windows that a found face is read in at last: the median of what they say is steadier than one."""
+"""Of the windows that the pose encoder reads a found face in: the median of what they say is steadier than one."""
 APART = 50.0
 """Degrees of doubt that a difference of one half window in place counts."""
 LIKELY, FAIR, SURE = 0.15, 0.6, 0.75
 """Least score to look again; to be a face where no surer one is found and its doubt is below half of `DOUBTFUL` (hair over one eye leaves half
 the proof; in 25 photos of anything but people, nothing came over 0.52); and to be one in any case."""
+MIRROR = (1, -1, 1, 1, -1, -1, 1)
+"""What the numbers of a view become, times these, when the picture is mirrored."""
 EXPECTED = {"skin": 0.1, "eyes": 0.003, "nose": 0.01, "mouth": 0.008}
 """Shares of a window that a face's parts have at least, when the crop fills 0.85 of it; half of these is half a proof."""
 WEIGHTS = Path(__file__).parents[2] / "weights/heads/parser.safetensors"
+POSE_WEIGHTS = WEIGHTS.with_name("pose.safetensors")
 
 
 @dataclass(frozen=True)
@@ -94,8 +100,7 @@ def find_faces(parser: HeadParser, rgb: NDArray[np.uint8]) -> list[Face]:
     found.sort(key=lambda face: face.doubt)
     sure = [face for face in found if face.score > SURE]
     fair = [face for face in found if face.score > FAIR and face.doubt < DOUBTFUL / 2]
-    kept = distinct([face for face in sure if face.doubt < DOUBTFUL]) or sure[:1] or fair[:1]
-    return [read_again(parser, levels, face) for face in kept]
+    return distinct([face for face in sure if face.doubt < DOUBTFUL]) or sure[:1] or fair[:1]
 
 
 def around(face: Face, fill: float = FILL, turn: float = 0.0) -> Face:
@@ -103,12 +108,14 @@ def around(face: Face, fill: float = FILL, turn: float = 0.0) -> Face:
     return Face(face.x, face.y, face.side / fill, face.roll + turn, 0, 0)
 
 
-def read_again(parser: HeadParser, levels: list[Tensor], face: Face) -> Face:
-    """A face that was found, from several windows at once: medians of what they say."""
+@torch.no_grad()
+def read_closely(reader: PoseReader, rgb: NDArray[np.uint8], face: Face) -> Face:
+    """A face that was found in a photo (H, W, 3), as the pose encoder sees it in several windows, and in their mirror images."""
     windows = [around(face, fill, turn) for fill in FILLS for turn in TURNS]
-    seen = seen_in(parser, levels, windows)
-    names = ("x", "y", "side", "roll", "yaw", "elevation")
-    return replace(face, **{name: float(np.median([getattr(f, name) for f in seen])) for name in names})
+    image = cut(pyramid(rgb), windows)
+    view = 0.5 * (reader(image) + reader(image.flip(3)) * image.new_tensor(MIRROR[1:]))
+    seen = [seen_from(window, row) for window, row in zip(windows, view.double().tolist(), strict=True)]
+    return replace(face, **{name: float(np.median([one[name] for one in seen])) for name in seen[0]})
 
 
 def portrait_face(parser: HeadParser, rgb: NDArray[np.uint8]) -> Face:
@@ -168,23 +175,27 @@ def seen_in(parser: HeadParser, levels: list[Tensor], windows: list[Face], batch
         image = cut(levels, part)
         reading = parser(torch.cat([image, image.flip(3)]))
         view, parts = reading.view, reading.parts.softmax(1)
-        sign = view.new_tensor([1, -1, 1, 1, -1, -1, 1])
-        one, other = view[: len(part)], view[len(part) :] * sign
+        one, other = view[: len(part)], view[len(part) :] * view.new_tensor(MIRROR)
         apart = (one - other).double()
         doubts = apart[:, 4:].norm(dim=1) * ANGLE + apart[:, 1:3].norm(dim=1) * APART
         view = 0.5 * (one + other)
         proof = evidence(0.5 * (parts[: len(part)] + parts[len(part) :].flip(3))).tolist()
         rows = zip(part, view.double().tolist(), proof, doubts.tolist(), strict=True)
-        for window, (there, x, y, size, roll, yaw, elevation), shown, doubt in rows:
-            c, s = math.cos(math.radians(window.roll)), math.sin(math.radians(window.roll))
-            dx, dy = x * window.side / 2, y * window.side / 2
-            out.append(
-                Face(
-                    window.x + c * dx - s * dy, window.y + s * dx + c * dy, window.side * math.exp(size),
-                    window.roll + roll * ANGLE, yaw * ANGLE, elevation * ANGLE, shown / (1 + math.exp(-there)), doubt,
-                )
-            )  # fmt: skip
+        for window, (there, *numbers), shown, doubt in rows:
+            score = shown / (1 + math.exp(-there))
+            out.append(Face(**seen_from(window, numbers), score=score, doubt=doubt))
     return out
+
+
+def seen_from(window: Face, numbers: Sequence[float]) -> dict[str, float]:
+    """What a view without its presence (`parser.VIEW`), read in a window, says of the face: the first six of `Face`."""
+    x, y, size, roll, yaw, elevation = numbers
+    c, s = math.cos(math.radians(window.roll)), math.sin(math.radians(window.roll))
+    dx, dy = x * window.side / 2, y * window.side / 2
+    return {
+        "x": window.x + c * dx - s * dy, "y": window.y + s * dx + c * dy, "side": window.side * math.exp(size),
+        "roll": window.roll + roll * ANGLE, "yaw": yaw * ANGLE, "elevation": elevation * ANGLE,
+    }  # fmt: skip
 
 
 def evidence(parts: Tensor) -> Tensor:

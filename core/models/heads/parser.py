@@ -63,15 +63,21 @@ class Reading:
     """(B, codes.WIDTH) what the head generator's code of the head would be, mean over what is possible; styles as scores."""
 
 
+def stem(channels: tuple[int, ...]) -> nn.ModuleList:
+    """Layers that halve a picture's sides one after the other."""
+    return nn.ModuleList(
+        nn.Sequential(convolution(fine, coarse, 2), Residual(coarse))
+        for fine, coarse in pairwise((3, *channels))
+    )
+
+
 class HeadParser(nn.Module):
     """RGB picture -> parts, presence, camera, code."""
 
     def __init__(self, config: ParserConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or ParserConfig()
-        self.stem = nn.ModuleList([nn.Sequential(convolution(3, c.channels[0], 2), Residual(c.channels[0]))])
-        for fine, coarse in pairwise(c.channels):
-            self.stem.append(nn.Sequential(convolution(fine, coarse, 2), Residual(coarse)))
+        self.stem = stem(c.channels)
         self.middle = nn.Sequential(Residual(c.channels[-1]), Residual(c.channels[-1]))
         widths = (c.fine, *c.channels)
         self.expand = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for coarse, fine in pairwise(widths[::-1]))
