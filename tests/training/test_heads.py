@@ -25,13 +25,14 @@ from maquette.core.models.heads.faces import (
     portrait_face,
     read_closely,
 )
-from maquette.core.models.heads.parser import PARTS, SIDE, HeadParser, ParserConfig
+from maquette.core.models.heads.parser import PARTS, SIDE, HeadParser, ParserConfig, config_text
 from maquette.core.models.heads.pose_reader import NUMBERS, PoseConfig, PoseReader
 from maquette.core.types import Camera
 from PIL import Image
 
 from tests.bench_blending import held_out
 from training.heads import train_pose
+from training.heads.averaged import write
 from training.heads.dataset import Records, made
 from training.heads.drawing import Layer, Light, draw
 from training.heads.generate import write_shard
@@ -42,7 +43,7 @@ from training.heads.makehuman import BROWS, EYES, HAIR, NOSE, SKIN
 from training.heads.pairs import make_pair, on_grey
 from training.heads.records import RECORD, VIEWS, View, make_record
 from training.heads.records import SIDE as FINE
-from training.heads.train_parser import Run, code_loss, train, write
+from training.heads.train_parser import code_loss, losses, new_run, train_parser
 from training.heads.validate_parser import code_scores, rotations, validate
 
 PACKS = Path(__file__).parents[3] / "shared/training_packs"
@@ -245,16 +246,15 @@ def test_a_portraits_code_is_settled_whatever_its_size() -> None:
 def test_training_learns_goes_on_and_exports(tmp_path: Path) -> None:
     for kind in ("train", "validation"):
         np.save(tmp_path / f"{kind}-0000.npy", marked())
-    run = Run(2e-3, 6, TINY)
-    train(run, tmp_path, tmp_path, batch=8)
+    run = new_run(2e-3, 6, TINY)
+    train_parser(run, tmp_path, tmp_path, batch=8)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == 6 and lines[-1]["pictures"] == 8
-    other = Run(2e-3, 12, TINY)
+    assert lines[-1]["step"] == 6 and lines[-1]["pictures"] == 8 and lines[-1]["dice_loss"] > 0
+    other = new_run(2e-3, 12, TINY)
     other.load(tmp_path / "checkpoint.pt")
-    assert other.step == 6 and other.advance(
-        made(*Records(tmp_path, "train").rows(np.arange(8)), torch.Generator())
-    )
-    write(run.average.module.eval(), tmp_path / "w.safetensors", {})
+    batch = made(*Records(tmp_path, "train").rows(np.arange(8)), torch.Generator())
+    assert other.step == 6 and other.advance(batch.image, lambda said: losses(said, batch))
+    write(run.average.module.eval(), tmp_path / "w.safetensors", config_text(TINY), {})
     kept = HeadParser.from_file(tmp_path / "w.safetensors")
     image = torch.rand(1, 3, SIDE, SIDE)
     with torch.no_grad():
@@ -295,22 +295,22 @@ def test_windows_cover_a_photo_and_faces_are_told_apart() -> None:
 def test_the_pose_encoder_learns_goes_on_and_exports(tmp_path: Path) -> None:
     for kind in ("train", "validation"):
         np.save(tmp_path / f"{kind}-0000.npy", marked())
-    run = train_pose.Run(1e-3, 3)
-    train_pose.train(run, tmp_path, tmp_path, batch=8)
+    run = train_pose.new_run(1e-3, 3)
+    train_pose.train_pose(run, tmp_path, tmp_path, batch=8)
     line = json.loads((tmp_path / "log.jsonl").read_text())
     assert line["step"] == 3 and line["pictures"] == 8
-    other = train_pose.Run(1e-3, 6)
+    other = train_pose.new_run(1e-3, 6)
     other.load(tmp_path / "checkpoint.pt")
     assert other.step == 3
     torch.testing.assert_close(other.average.state_dict(), run.average.state_dict())
-    train_pose.write(run.average.module.eval(), tmp_path / "pose.safetensors", {})
+    write(run.average.module.eval(), tmp_path / "pose.safetensors", PoseConfig().text, {})
     kept = PoseReader.from_file(tmp_path / "pose.safetensors")
     image = torch.rand(2, 3, SIDE, SIDE)
     with torch.no_grad():
         torch.testing.assert_close(kept(image), run.average.module(image), atol=5e-3, rtol=0)
     with pytest.raises(InputError, match="not the weights"):
         PoseReader.from_tensors(kept.state_dict(), PoseConfig(hidden=8))
-    begun = train_pose.Run(1e-3, 6)
+    begun = train_pose.new_run(1e-3, 6)
     begun.start(WEIGHTS)
     parser, own = HeadParser.from_file(WEIGHTS).state_dict(), begun.model.state_dict()
     torch.testing.assert_close(own["stem.2.0.0.weight"], parser["stem.2.0.0.weight"])

@@ -8,94 +8,38 @@ losses and scores.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from maquette.core.models.heads.faces import MIRROR
 from maquette.core.models.heads.pose_reader import PoseReader
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
 
+from .averaged import Run, options_of, train, went_on, write
 from .dataset import Batch, Records, made
-from .train_parser import FAST_HALF
 from .validate_parser import view_errors
 
 WEIGHTS = (1.0, 1.0, 1.0, 2.0, 3.0, 3.0)
 """Of x, y, size, roll, yaw, elevation."""
 BETA = 0.02
 """Where L1 becomes smooth, units of the view: 0.6 degrees."""
-WARMUP, EVERY, AVERAGE = 200, 500, 0.998
+EVERY = 500
+"""Steps between validations."""
 
 
-class Run:
-    """Network, optimiser, average and where they are."""
-
-    def __init__(self, rate: float, steps: int) -> None:
-        torch.manual_seed(0)
-        self.model = PoseReader().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        rest = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=rate)
-        self.rate, self.steps, self.step, self.cpu_seconds = rate, steps, 0, 0.0
-
-    def advance(self, batch: Batch) -> float:
-        """One step; its loss."""
-        self.model.train()
-        fall = min(1.0, (self.steps - self.step) / (self.steps / 2))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * min(1.0, (self.step + 1) / WARMUP) * fall
-        with torch.autocast("cpu", torch.bfloat16, enabled=FAST_HALF):
-            said = self.model(batch.image)
-        loss = pose_loss(said, batch.view[:, 1:])
-        self.optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
-        self.average.update_parameters(self.model)
-        self.step += 1
-        return float(loss.detach())
-
-    def start(self, path: Path) -> None:
-        """The parser's encoder."""
-        own = self.model.state_dict()
-        known = {
-            name: value.float() if value.is_floating_point() else value
-            for name, value in load_file(path).items()
-            if name in own and value.shape == own[name].shape
-        }
-        self.model.load_state_dict(own | known)
-        self.average.module.load_state_dict(self.model.state_dict())
-
-    def save(self, path: Path) -> None:
-        state = {
-            "model": self.model.state_dict(), "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict(),
-            "step": self.step, "cpu_seconds": self.cpu_seconds,
-        }  # fmt: skip
-        torch.save(state, path.with_suffix(".unfinished"))
-        os.replace(path.with_suffix(".unfinished"), path)
-
-    def load(self, path: Path) -> None:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
+def new_run(rate: float, steps: int) -> Run:
+    """A pose encoder that has learnt nothing yet."""
+    torch.manual_seed(0)
+    return Run(PoseReader(), rate, steps, warmup=200, fall=1 / 2, average=0.998)
 
 
-def pose_loss(said: Tensor, true: Tensor) -> Tensor:
-    """(B, 6) each."""
+def pose_loss(said: Tensor, true: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """(B, 6) each; the loss, and itself for the log."""
     gap = F.smooth_l1_loss(said, true, reduction="none", beta=BETA)
-    return (gap * said.new_tensor(WEIGHTS)).mean()
+    loss = (gap * said.new_tensor(WEIGHTS)).mean()
+    return loss, {"loss": float(loss.detach())}
 
 
 def batch_of(records: Records, index: np.ndarray, generator: torch.Generator) -> Batch:
@@ -119,64 +63,30 @@ def validate(model: PoseReader, held: Records, batch: int = 64) -> dict[str, flo
     return view_errors(torch.cat(said), torch.cat(true))
 
 
-def train(run: Run, data: Path, out: Path, batch: int, save_every: float = 120) -> None:
+def train_pose(run: Run, data: Path, out: Path, batch: int) -> None:
     """Until the run's last step."""
     records, held = Records(data, "train"), Records(data, "validation")
-    checkpoint, saved, recent = out / "checkpoint.pt", time.monotonic(), []
-    while run.step < run.steps:
-        start = time.process_time()
-        rng = np.random.default_rng([2, run.step])
-        generator = torch.Generator().manual_seed(run.step)
-        recent.append(run.advance(batch_of(records, rng.integers(len(records), size=batch), generator)))
-        run.cpu_seconds += time.process_time() - start
-        if run.step % EVERY == 0 or run.step == run.steps:
-            line: dict[str, Any] = {
-                "step": run.step,
-                "cpu_s": round(run.cpu_seconds),
-                "pictures": len(records),
-            }
-            line |= {"loss": round(float(np.mean(recent)), 4), **validate(run.average.module, held)}
-            recent.clear()
-            with (out / "log.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        if run.step == run.steps or time.monotonic() - saved > save_every:
-            run.save(checkpoint)
-            records.refresh()
-            saved = time.monotonic()
 
+    def advance(rng: np.random.Generator, generator: torch.Generator) -> dict[str, float]:
+        one = batch_of(records, rng.integers(len(records), size=batch), generator)
+        return run.advance(one.image, lambda said: pose_loss(said, one.view[:, 1:]))
 
-def write(model: PoseReader, path: Path, about: dict[str, str]) -> None:
-    """Half precision; `PoseReader.from_file` reads it."""
-    tensors = {
-        name: t.half().contiguous() if t.is_floating_point() else t for name, t in model.state_dict().items()
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, about | {"config": model.config.text, "licence": "CC0-1.0"})
+    def scores(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, PoseReader)
+        return validate(model, held)
+
+    train(run, records, out, advance, scores, seed=2, every=EVERY)
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--data", type=Path, required=True)
-    arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument(
-        "--batch", type=int, default=40, help="pictures, a quarter of which are no portraits and left out"
-    )
-    arguments.add_argument("--rate", type=float, default=1e-3)
-    arguments.add_argument("--steps", type=int, default=10000)
-    arguments.add_argument("--start", type=Path, help="the parser's weights, where --out has no checkpoint")
-    arguments.add_argument("--export", type=Path, help="only write the average's weights to this file")
-    options = arguments.parse_args()
-    torch.set_num_threads(1)
-    options.out.mkdir(parents=True, exist_ok=True)
-    run = Run(options.rate, options.steps)
-    if (options.out / "checkpoint.pt").exists():
-        run.load(options.out / "checkpoint.pt")
-    elif options.start is not None:
-        run.start(options.start)
+    # A quarter of the pictures are no portraits and left out.
+    options = options_of(__doc__, 40, 1e-3, 8000)
+    run = went_on(new_run(options.rate, options.steps), options)
     if options.export:
-        write(run.average.module, options.export, {"step": str(run.step)})
+        model = run.average.module
+        write(model, options.export, model.config.text, {"step": str(run.step)})
     else:
-        train(run, options.data, options.out, options.batch)
+        train_pose(run, options.data, options.out, options.batch)
 
 
 if __name__ == "__main__":
