@@ -25,7 +25,7 @@ from maquette.core.models.heads.faces import (
     portrait_face,
     read_closely,
 )
-from maquette.core.models.heads.parser import PARTS, SIDE, HeadParser, ParserConfig, config_text
+from maquette.core.models.heads.parser import ANGLE, PARTS, SIDE, HeadParser, ParserConfig, config_text
 from maquette.core.models.heads.pose_reader import NUMBERS, PoseConfig, PoseReader
 from maquette.core.types import Camera
 from PIL import Image
@@ -331,7 +331,7 @@ def test_a_found_face_is_read_in_several_windows_and_their_mirror_images() -> No
 
     class Steady(torch.nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return torch.tensor([0.3, 0.0, np.log(0.9), 0.2, 0.4, -0.5]).expand(len(image), NUMBERS)
+            return torch.tensor([0.01, 0.0, np.log(0.9), 0.02, 0.03, -0.5]).expand(len(image), NUMBERS)
 
     face = Face(50.0, 40.0, 30.0, 10.0, 1.0, 2.0, 0.9, 3.0)
     seen = read_closely(Steady(), np.zeros((90, 100, 3), np.uint8), face)  # type: ignore[arg-type]
@@ -340,6 +340,23 @@ def test_a_found_face_is_read_in_several_windows_and_their_mirror_images() -> No
         (0, -15)
     )
     assert (seen.score, seen.doubt) == (0.9, 3.0)
+
+
+def test_a_pose_encoder_that_contradicts_itself_leaves_a_face_alone() -> None:
+    """It says so many degrees of yaw whatever it sees, so the mirror image is as much on the other side: twice that is its doubt."""
+
+    class Lopsided(torch.nn.Module):
+        def __init__(self, degrees: float) -> None:
+            super().__init__()
+            self.degrees = degrees
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([0.0, 0, 0, 0, self.degrees / ANGLE, 0.1]).expand(len(image), NUMBERS)
+
+    rgb = np.zeros((90, 100, 3), np.uint8)
+    for degrees, doubt, left_alone in ((1.9, 1.0, False), (2.1, 1.0, True), (2.1, 5.0, False)):
+        face = Face(50.0, 40.0, 30.0, 10.0, 1.0, 2.0, 0.9, doubt)
+        assert (read_closely(Lopsided(degrees), rgb, face) == face) is left_alone  # type: ignore[arg-type]
 
 
 @needs_packs
