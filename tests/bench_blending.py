@@ -324,7 +324,7 @@ def one_inversion(job: tuple[int, int, str, str, Path]) -> None:
     true = shown.camera.cam_to_world[:3, :3]
     wrong = solved.cam_to_world[:3, :3].T @ true
     start = found.camera(found.portrait.label).cam_to_world[:3, :3].T @ true
-    for name, turned in (("camera", wrong), ("finder", start)):
+    for name, turned in (("camera", wrong), ("before", start)):
         row[f"{name}_deg"] = float(angle_deg(turned))
         row[f"{name}_turned"] = Rotation.from_matrix(turned).as_rotvec(degrees=True).tolist()
     strip = [crop, picture, (picture + 1) * whole - 1]
@@ -347,7 +347,7 @@ def run_inversion(options: argparse.Namespace) -> None:
             continue
         print(
             f"{number:2d} {row['psnr']:5.1f} dB ({row['psnr_latent']:5.1f} before tuning), camera {row['camera_deg']:4.1f} degrees "
-            f"(finder {row['finder_deg']:4.1f}, yaw {row['yaw']:5.1f}), {row['seconds']:.0f} s"
+            f"(before the fit {row['before_deg']:4.1f}, yaw {row['yaw']:5.1f}), {row['seconds']:.0f} s"
         )
     mean = {
         key: float(np.mean([row[key] for row in good]))
