@@ -63,7 +63,7 @@ class InversionSettings:
     """Pull of the camera towards where the portrait believes it, in squares of `BELIEVED`: a generator that cannot draw the head
     would else turn it away."""
     tries: int = 12
-    """Steps given to each of several starting cameras before the best is kept."""
+    """Steps given to each of several starts before the best is kept."""
     coarse: float = 0.6
     """Share of the latent steps that look at few rays and no super-resolution: a sixth of the time."""
     coarse_side: int = 32

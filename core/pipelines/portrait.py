@@ -79,9 +79,10 @@ def found_portrait(photo: Photo, opened: OpenModel, mask: str = "") -> FoundPort
     rgb, alpha = read_pixels(photo, WORK_SIDE)
     parser = head_parser()
     shown = rgb if alpha is None else rgb * alpha[..., None] + 0.5 * (1 - alpha[..., None])
-    face = read_closely(pose_reader(), _bytes(shown), portrait_face(parser, _bytes(shown)))
+    seen = _bytes(shown)
+    face = read_closely(pose_reader(), seen, portrait_face(parser, seen))
     checked_face(face, photo, rgb.shape[1])
-    parts = face_parts(parser, _bytes(shown), face)
+    parts = face_parts(parser, seen, face)
     cover = given_mask(Path(mask), photo, rgb.shape[1::-1]) if mask else alpha
     if cover is None:
         cover = cv2.GaussianBlur(outlined(rgb, parts, face), (0, 0), face.side / 250)

@@ -25,7 +25,7 @@ from maquette.core.models.heads.faces import (
     portrait_face,
     read_closely,
 )
-from maquette.core.models.heads.parser import ANGLE, PARTS, SIDE, HeadParser, ParserConfig, config_text
+from maquette.core.models.heads.parser import ANGLE, PARTS, SIDE, HeadParser, ParserConfig
 from maquette.core.models.heads.pose_reader import NUMBERS, PoseConfig, PoseReader
 from maquette.core.types import Camera
 from PIL import Image
@@ -253,8 +253,8 @@ def test_training_learns_goes_on_and_exports(tmp_path: Path) -> None:
     other = new_run(2e-3, 12, TINY)
     other.load(tmp_path / "checkpoint.pt")
     batch = made(*Records(tmp_path, "train").rows(np.arange(8)), torch.Generator())
-    assert other.step == 6 and other.advance(batch.image, lambda said: losses(said, batch))
-    write(run.average.module.eval(), tmp_path / "w.safetensors", config_text(TINY), {})
+    assert other.step == 6 and other.advance(batch, losses)
+    write(run.average.module.eval(), tmp_path / "w.safetensors", {})
     kept = HeadParser.from_file(tmp_path / "w.safetensors")
     image = torch.rand(1, 3, SIDE, SIDE)
     with torch.no_grad():
@@ -303,7 +303,7 @@ def test_the_pose_encoder_learns_goes_on_and_exports(tmp_path: Path) -> None:
     other.load(tmp_path / "checkpoint.pt")
     assert other.step == 3
     torch.testing.assert_close(other.average.state_dict(), run.average.state_dict())
-    write(run.average.module.eval(), tmp_path / "pose.safetensors", PoseConfig().text, {})
+    write(run.average.module.eval(), tmp_path / "pose.safetensors", {})
     kept = PoseReader.from_file(tmp_path / "pose.safetensors")
     image = torch.rand(2, 3, SIDE, SIDE)
     with torch.no_grad():

@@ -17,10 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .dataset import Records
+from .dataset import Batch, Records
 
 FAST_HALF = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 """Where the processor has no such instructions, bfloat16 takes eight times as long as float32."""
+Batched = Callable[[Records, np.random.Generator, torch.Generator], Batch]
+"""Records and what is random in a step -> what it learns from."""
+Loss = Callable[[Any, Batch], tuple[Tensor, dict[str, float]]]
+"""What the model says of a batch -> loss, and what of it goes into the log."""
 
 
 class Run:
@@ -53,17 +57,15 @@ class Run:
         self.rate, self.steps, self.warmup, self.fall = rate, steps, warmup, fall
         self.step, self.cpu_seconds = 0, 0.0
 
-    def advance(
-        self, image: Tensor, loss_of: Callable[[Any], tuple[Tensor, dict[str, float]]]
-    ) -> dict[str, float]:
-        """One step on pictures; what `loss_of` says besides the loss of what the model says."""
+    def advance(self, batch: Batch, loss_of: Loss) -> dict[str, float]:
+        """One step; what `loss_of` says besides the loss."""
         self.model.train()
         falling = min(1.0, (self.steps - self.step) / (self.steps * self.fall))
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate * min(1.0, (self.step + 1) / self.warmup) * falling
         with torch.autocast("cpu", torch.bfloat16, enabled=FAST_HALF):
-            said = self.model(image)
-        loss, told = loss_of(said)
+            said = self.model(batch.image)
+        loss, told = loss_of(said, batch)
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -103,10 +105,11 @@ class Run:
 
 def train(
     run: Run,
-    records: Records,
+    data: Path,
     out: Path,
-    advance: Callable[[np.random.Generator, torch.Generator], dict[str, float]],
-    validate: Callable[[nn.Module], dict[str, Any]],
+    batch_of: Batched,
+    loss_of: Loss,
+    validate: Callable[[Any, Records], dict[str, Any]],
     seed: int,
     every: int,
     save_every: float = 120,
@@ -115,46 +118,61 @@ def train(
 
     Args:
         run: goes on from its step.
-        records: new shards of it are taken in at every checkpoint.
+        data: folder of records; new shards are taken in at every checkpoint.
         out: folder of log and checkpoint.
-        advance: one step, given what is random in it; its losses by name.
-        validate: scores of the average.
+        batch_of: see there.
+        loss_of: see there.
+        validate: scores of the average on held-out records.
         seed: of what is random; a step draws the same after a restart.
         every: steps between validations.
         save_every: seconds between checkpoints.
     """
+    records, held = Records(data, "train"), Records(data, "validation")
     if not len(records):
-        raise SystemExit(f"There are no records in {records.folder} yet.")
+        raise SystemExit(f"There are no records in {data} yet.")
     saved, recent = time.monotonic(), []
     while run.step < run.steps:
         start = time.process_time()
-        recent.append(
-            advance(np.random.default_rng([seed, run.step]), torch.Generator().manual_seed(run.step))
-        )
+        random = np.random.default_rng([seed, run.step]), torch.Generator().manual_seed(run.step)
+        recent.append(run.advance(batch_of(records, *random), loss_of))
         run.cpu_seconds += time.process_time() - start
         if run.step % every == 0 or run.step == run.steps:
             line = {"step": run.step, "cpu_s": round(run.cpu_seconds), "pictures": len(records)}
             mean = {key: round(float(np.mean([r[key] for r in recent])), 4) for key in recent[0]}
             recent.clear()
             with (out / "log.jsonl").open("a") as file:
-                file.write(json.dumps(line | mean | validate(run.average.module)) + "\n")
+                file.write(json.dumps(line | mean | validate(run.average.module, held)) + "\n")
         if run.step == run.steps or time.monotonic() - saved > save_every:
             run.save(out / "checkpoint.pt")
             records.refresh()
             saved = time.monotonic()
 
 
-def write(model: nn.Module, path: Path, config: str, about: dict[str, str]) -> None:
-    """Weights in half precision, the configuration in the metadata (`own_weights.read_own` reads both)."""
+def write(model: Any, path: Path, about: dict[str, str]) -> None:
+    """Weights of an `OwnNetwork` in half precision; its `from_file` reads them."""
     tensors = {
         name: t.half().contiguous() if t.is_floating_point() else t for name, t in model.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, about | {"config": config, "licence": "CC0-1.0"})
+    save_file(tensors, path, about | {"config": model.config.text, "licence": "CC0-1.0"})
 
 
-def options_of(doc: str | None, batch: int, rate: float, steps: int) -> argparse.Namespace:
-    """The command line that both trainers have, with their defaults."""
+def command(
+    doc: str | None,
+    new_run: Callable[[float, int], Run],
+    train_on: Callable[[Run, Path, Path, int], None],
+    batch: int,
+    rate: float,
+    steps: int,
+) -> None:
+    """The command line that both trainers have.
+
+    Args:
+        doc: its help.
+        new_run: of a rate and a number of steps.
+        train_on: a run, records, folder for log and checkpoint, pictures a step.
+        batch: the default, as are `rate` and `steps`.
+    """
     arguments = argparse.ArgumentParser(description=doc)
     arguments.add_argument("--data", type=Path, required=True)
     arguments.add_argument("--out", type=Path, required=True)
@@ -165,15 +183,15 @@ def options_of(doc: str | None, batch: int, rate: float, steps: int) -> argparse
         "--start", type=Path, help="exported weights to begin with where --out has no checkpoint"
     )
     arguments.add_argument("--export", type=Path, help="only write the average's weights to this file")
-    return arguments.parse_args()
-
-
-def went_on(run: Run, options: argparse.Namespace) -> Run:
-    """The run, from its checkpoint if there is one, else from the weights that it is to start with."""
+    options = arguments.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
+    run = new_run(options.rate, options.steps)
     if (options.out / "checkpoint.pt").exists():
         run.load(options.out / "checkpoint.pt")
     elif options.start is not None:
         run.start(options.start)
-    return run
+    if options.export:
+        write(run.average.module, options.export, {"step": str(run.step)})
+    else:
+        train_on(run, options.data, options.out, options.batch)

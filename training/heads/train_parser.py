@@ -10,16 +10,15 @@ is validated and kept. A checkpoint every two minutes; the same command goes on 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from maquette.core.models.heads.codes import STYLES, groups
-from maquette.core.models.heads.parser import HeadParser, ParserConfig, Reading, config_text
-from torch import Tensor, nn
+from maquette.core.models.heads.parser import HeadParser, ParserConfig, Reading
+from torch import Tensor
 
-from .averaged import Run, options_of, train, went_on, write
+from .averaged import Run, command, train
 from .dataset import Batch, Records, made
 from .validate_parser import validate
 
@@ -83,28 +82,12 @@ def code_loss(said: Tensor, true: Tensor) -> Tensor:
 
 def train_parser(run: Run, data: Path, out: Path, batch: int) -> None:
     """Until the run's last step."""
-    records, held = Records(data, "train"), Records(data, "validation")
 
-    def advance(rng: np.random.Generator, generator: torch.Generator) -> dict[str, float]:
-        one = made(*records.rows(rng.integers(len(records), size=batch)), generator)
-        return run.advance(one.image, lambda said: losses(said, one))
+    def batch_of(records: Records, rng: np.random.Generator, generator: torch.Generator) -> Batch:
+        return made(*records.rows(rng.integers(len(records), size=batch)), generator)
 
-    def scores(model: nn.Module) -> dict[str, Any]:
-        assert isinstance(model, HeadParser)
-        return validate(model, held)
-
-    train(run, records, out, advance, scores, seed=1, every=EVERY)
-
-
-def main() -> None:
-    options = options_of(__doc__, 16, 2e-3, 6000)
-    run = went_on(new_run(options.rate, options.steps), options)
-    if options.export:
-        model = run.average.module
-        write(model, options.export, config_text(model.config), {"step": str(run.step)})
-    else:
-        train_parser(run, options.data, options.out, options.batch)
+    train(run, data, out, batch_of, losses, validate, seed=1, every=EVERY)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, new_run, train_parser, batch=16, rate=2e-3, steps=6000)

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from maquette.core.models.heads.faces import MIRROR
 from maquette.core.models.heads.pose_reader import PoseReader
-from torch import Tensor, nn
+from torch import Tensor
 
-from .averaged import Run, options_of, train, went_on, write
+from .averaged import Run, command, train
 from .dataset import Batch, Records, made
 from .validate_parser import view_errors
 
@@ -35,9 +35,9 @@ def new_run(rate: float, steps: int) -> Run:
     return Run(PoseReader(), rate, steps, warmup=200, fall=1 / 2, average=0.998)
 
 
-def pose_loss(said: Tensor, true: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """(B, 6) each; the loss, and itself for the log."""
-    gap = F.smooth_l1_loss(said, true, reduction="none", beta=BETA)
+def pose_loss(said: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """Of what is said (B, 6); and itself for the log."""
+    gap = F.smooth_l1_loss(said, batch.view[:, 1:], reduction="none", beta=BETA)
     loss = (gap * said.new_tensor(WEIGHTS)).mean()
     return loss, {"loss": float(loss.detach())}
 
@@ -64,30 +64,13 @@ def validate(model: PoseReader, held: Records, batch: int = 64) -> dict[str, flo
 
 
 def train_pose(run: Run, data: Path, out: Path, batch: int) -> None:
-    """Until the run's last step."""
-    records, held = Records(data, "train"), Records(data, "validation")
+    """Until the run's last step; a quarter of the pictures of a batch are no portraits and left out."""
 
-    def advance(rng: np.random.Generator, generator: torch.Generator) -> dict[str, float]:
-        one = batch_of(records, rng.integers(len(records), size=batch), generator)
-        return run.advance(one.image, lambda said: pose_loss(said, one.view[:, 1:]))
+    def drawn(records: Records, rng: np.random.Generator, generator: torch.Generator) -> Batch:
+        return batch_of(records, rng.integers(len(records), size=batch), generator)
 
-    def scores(model: nn.Module) -> dict[str, float]:
-        assert isinstance(model, PoseReader)
-        return validate(model, held)
-
-    train(run, records, out, advance, scores, seed=2, every=EVERY)
-
-
-def main() -> None:
-    # A quarter of the pictures are no portraits and left out.
-    options = options_of(__doc__, 40, 1e-3, 8000)
-    run = went_on(new_run(options.rate, options.steps), options)
-    if options.export:
-        model = run.average.module
-        write(model, options.export, model.config.text, {"step": str(run.step)})
-    else:
-        train_pose(run, options.data, options.out, options.batch)
+    train(run, data, out, drawn, pose_loss, validate, seed=2, every=EVERY)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, new_run, train_pose, batch=40, rate=1e-3, steps=8000)

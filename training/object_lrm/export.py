@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import torch
-from maquette.core.models.lrm.object_lrm import ObjectLRM, config_text
+from maquette.core.models.lrm.object_lrm import ObjectLRM
 from safetensors.torch import save_file
 
 from .dataset import Records
@@ -37,7 +37,7 @@ def write(model: ObjectLRM, path: Path, about: dict[str, str]) -> None:
     """`ObjectLRM.from_file` reads it."""
     tensors = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, about | {"config": config_text(model.config), "licence": "CC0-1.0"})
+    save_file(tensors, path, about | {"config": model.config.text, "licence": "CC0-1.0"})
 
 
 if __name__ == "__main__":

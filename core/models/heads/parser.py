@@ -7,19 +7,15 @@ read from its coarsest features. Parts are numbered as `PARTS`; cameras are EG3D
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..parts.convolutions import Residual, convolution
-from ..parts.own_weights import read_own, with_weights
+from ..parts.own_weights import OwnConfig, OwnNetwork
 from .codes import WIDTH
 
 PARTS = ("background", "skin", "hair", "eyes", "brows", "nose", "mouth", "ears", "neck")
@@ -34,7 +30,7 @@ ANGLE = 30.0
 
 
 @dataclass(frozen=True)
-class ParserConfig:
+class ParserConfig(OwnConfig):
     """Sizes."""
 
     channels: tuple[int, ...] = (24, 48, 96, 160)
@@ -43,12 +39,6 @@ class ParserConfig:
     """Features at the picture's own resolution."""
     hidden: int = 128
     """Width of the camera's head; the code's is twice as wide."""
-
-    @classmethod
-    def from_json(cls, text: str) -> ParserConfig:
-        """Inverse of `config_text`."""
-        values: dict[str, Any] = json.loads(text)
-        return cls(**values | {"channels": tuple(values["channels"])})
 
 
 @dataclass(frozen=True)
@@ -71,8 +61,11 @@ def stem(channels: tuple[int, ...]) -> nn.ModuleList:
     )
 
 
-class HeadParser(nn.Module):
+class HeadParser(OwnNetwork):
     """RGB picture -> parts, presence, camera, code."""
+
+    TITLE = "the bundled face parser"
+    CONFIG = ParserConfig
 
     def __init__(self, config: ParserConfig | None = None) -> None:
         super().__init__()
@@ -107,23 +100,3 @@ class HeadParser(nn.Module):
             x = refine(torch.cat([F.pixel_shuffle(expand(x), 2), features], 1))
         x = F.pixel_shuffle(self.expand[-1](x), 2)
         return Reading(self.last(torch.cat([x, image.to(x.dtype)], 1)).float(), view.float(), code.float())
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], config: ParserConfig) -> HeadParser:
-        """The network with these weights, float32, in eval mode.
-
-        Raises:
-            InputError: WEIGHTS_MISMATCH when names or shapes differ.
-        """
-        return with_weights(cls(config), tensors, "the bundled face parser")
-
-    @classmethod
-    def from_file(cls, path: Path) -> HeadParser:
-        """The network from a safetensors file whose metadata hold its configuration (`config`, JSON)."""
-        config, tensors = read_own(path)
-        return cls.from_tensors(tensors, ParserConfig.from_json(config))
-
-
-def config_text(config: ParserConfig) -> str:
-    """For the metadata of a weight file."""
-    return json.dumps(asdict(config))

@@ -7,17 +7,13 @@ only for windows that lie around a face already.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..parts.convolutions import Residual, convolution
-from ..parts.own_weights import read_own, with_weights
+from ..parts.own_weights import OwnConfig, OwnNetwork
 from .parser import SIDE, VIEW, stem
 
 NUMBERS = VIEW - 1
@@ -25,27 +21,19 @@ NUMBERS = VIEW - 1
 
 
 @dataclass(frozen=True)
-class PoseConfig:
+class PoseConfig(OwnConfig):
     """Sizes."""
 
     channels: tuple[int, ...] = (24, 48, 96, 160)
     """As the parser's, whose weights training begins with."""
     hidden: int = 256
 
-    @classmethod
-    def from_json(cls, text: str) -> PoseConfig:
-        """Inverse of `text`."""
-        values: dict[str, Any] = json.loads(text)
-        return cls(**values | {"channels": tuple(values["channels"])})
 
-    @property
-    def text(self) -> str:
-        """For the metadata of a weight file."""
-        return json.dumps(asdict(self))
-
-
-class PoseReader(nn.Module):
+class PoseReader(OwnNetwork):
     """RGB window around a face -> place, size, roll, yaw and elevation."""
+
+    TITLE = "the bundled pose encoder"
+    CONFIG = PoseConfig
 
     def __init__(self, config: PoseConfig | None = None) -> None:
         super().__init__()
@@ -62,18 +50,3 @@ class PoseReader(nn.Module):
         for layer in self.stem:
             x = layer(x)
         return self.view(self.squeeze(self.middle(x)).flatten(1)).float()
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], config: PoseConfig) -> PoseReader:
-        """The network with these weights, float32, in eval mode.
-
-        Raises:
-            InputError: WEIGHTS_MISMATCH when names or shapes differ.
-        """
-        return with_weights(cls(config), tensors, "the bundled pose encoder")
-
-    @classmethod
-    def from_file(cls, path: Path) -> PoseReader:
-        """The network from a safetensors file whose metadata hold its configuration."""
-        config, tensors = read_own(path)
-        return cls.from_tensors(tensors, PoseConfig.from_json(config))

@@ -15,13 +15,9 @@ depth is -1..1 in x and z, and the object fills `FILL` of it.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +27,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from ...fields.depth_layers import DepthLayers
-from ..parts.own_weights import read_own, with_weights
+from ..parts.own_weights import OwnConfig, OwnNetwork
 from ..parts.transformer import VisionBlock, VisionTransformerConfig
 from .preprocessing import centre_foreground
 
@@ -54,7 +50,7 @@ SHARPNESS = 20.0
 
 
 @dataclass(frozen=True)
-class ObjectLRMConfig:
+class ObjectLRMConfig(OwnConfig):
     """Sizes."""
 
     channels: tuple[int, ...] = (24, 48, 96, 192)
@@ -64,12 +60,6 @@ class ObjectLRMConfig:
     heads: int = 4
     hidden: int = 576
     """Width inside their MLPs."""
-
-    @classmethod
-    def from_json(cls, text: str) -> ObjectLRMConfig:
-        """Inverse of `config_text`."""
-        values: dict[str, Any] = json.loads(text)
-        return cls(**values | {"channels": tuple(values["channels"])})
 
 
 @dataclass(frozen=True)
@@ -99,8 +89,11 @@ class Layers:
     """(B, 4): up, nearness."""
 
 
-class ObjectLRM(nn.Module):
+class ObjectLRM(OwnNetwork):
     """RGBA crop -> two layers of depth, the colour behind, and the camera's stance."""
+
+    TITLE = "the bundled model"
+    CONFIG = ObjectLRMConfig
 
     def __init__(self, config: ObjectLRMConfig | None = None) -> None:
         super().__init__()
@@ -196,21 +189,6 @@ class ObjectLRM(nn.Module):
         )
         return field, found
 
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], config: ObjectLRMConfig) -> ObjectLRM:
-        """The network with these weights, float32, in eval mode.
-
-        Raises:
-            InputError: WEIGHTS_MISMATCH when names or shapes differ.
-        """
-        return with_weights(cls(config), tensors, "the bundled model")
-
-    @classmethod
-    def from_file(cls, path: Path) -> ObjectLRM:
-        """The network from a safetensors file whose metadata hold its configuration (`config`, JSON)."""
-        config, tensors = read_own(path)
-        return cls.from_tensors(tensors, ObjectLRMConfig.from_json(config))
-
 
 LEAST_NEARNESS = 0.05
 """The camera stands at most 20 half sides away: beyond that perspective does not show."""
@@ -294,8 +272,3 @@ def upright(stance: Stance) -> NDArray[np.float64]:
         away = np.array([0.0, 0.0, 1.0]) - up[2] * up
     away /= np.linalg.norm(away)
     return np.stack([np.cross(away, up), away, up])
-
-
-def config_text(config: ObjectLRMConfig) -> str:
-    """For the metadata of a weight file."""
-    return json.dumps(asdict(config))

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Weight files of our own training: safetensors whose metadata hold the network's configuration as JSON under `config`."""
+"""Networks of our own training and their weight files: safetensors whose metadata hold the configuration as JSON under `config`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -43,3 +45,46 @@ def with_weights(model: Network, tensors: Mapping[str, Tensor], title: str) -> N
             "Install the extension again.",
         ) from error
     return model.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class OwnConfig:
+    """Sizes of a network of ours, as numbers and tuples of them."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Inverse of `text`."""
+        values: dict[str, Any] = json.loads(text)
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+    @property
+    def text(self) -> str:
+        """For the metadata of a weight file."""
+        return json.dumps(asdict(self))
+
+
+class OwnNetwork(nn.Module):
+    """A network of ours, which is made of its configuration alone."""
+
+    TITLE: ClassVar[str]
+    """What it is called in messages."""
+    CONFIG: ClassVar[type[OwnConfig]]
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], config: OwnConfig) -> Self:
+        """The network with these weights, float32, in eval mode.
+
+        Raises:
+            InputError: WEIGHTS_MISMATCH when names or shapes differ.
+        """
+        return with_weights(cls(config), tensors, cls.TITLE)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """The network from a safetensors file whose metadata hold its configuration.
+
+        Raises:
+            InputError, OSError, SafetensorError, KeyError: as `from_tensors` and `read_own`.
+        """
+        config, tensors = read_own(path)
+        return cls.from_tensors(tensors, cls.CONFIG.from_json(config))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from maquette.core.models.lrm.object_lrm import SIDE, ObjectLRM, config_text, crop_picture
+from maquette.core.models.lrm.object_lrm import SIDE, ObjectLRM, crop_picture
 from maquette.core.pipelines import single_image_model
 from PIL import Image
 from safetensors.torch import save_file
@@ -56,7 +56,7 @@ def weights() -> dict[str, torch.Tensor]:
 @pytest.fixture
 def tiny(no_models: Path, weights: dict[str, torch.Tensor]) -> Path:
     """That model as the bundled one."""
-    save_file(weights, no_models, {"config": config_text(TINY)})
+    save_file(weights, no_models, {"config": TINY.text})
     return no_models
 
 
@@ -65,7 +65,7 @@ def ellipsoid_result(weights: dict[str, torch.Tensor], tmp_path_factory: pytest.
     """The Result folder that `mesh` leaves for the picture; not to be changed."""
     folder = tmp_path_factory.mktemp("ellipsoid")
     model = folder / "bundled.safetensors"
-    save_file(weights, model, {"config": config_text(TINY)})
+    save_file(weights, model, {"config": TINY.text})
     Image.fromarray(ellipse()).save(folder / "thing.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(single_image_model, "BUNDLED", model)
